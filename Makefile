@@ -1,0 +1,42 @@
+# Each target sets up what it needs: a virtual environment in .venv with the versions of constraints.txt.
+# CUDA or CPU torch: see README, "Which torch". PYTHON=python3.12 chooses the interpreter.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: setup demo test check format bench wheel clean
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("yuantune needs Python 3.11 or newer, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: $(READY)  ## Fine-tune the built-in model on the sample résumés and let it answer
+	$(BIN)/yuantune demo
+
+test: $(READY)  ## Run the tests
+	$(BIN)/pytest
+
+check: $(READY)  ## Format, lint, types, and who may import whom
+	$(BIN)/ruff format --check src tests
+	$(BIN)/ruff check src tests
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY)  ## Format and fix what can be fixed by itself
+	$(BIN)/ruff format src tests
+	$(BIN)/ruff check --fix src tests
+
+bench: $(READY)  ## Measure: ratios within one run
+	$(BIN)/yuantune bench train
+
+wheel: $(READY)  ## Build dist/*.whl
+	$(BIN)/python -m build --wheel
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
