@@ -1,0 +1,344 @@
+"""Every option of a run, declared once and documented at its field.
+
+A config file is YAML with the sections below; `--set section.option=value` overrides one option. Training
+options keep the names of `transformers.TrainingArguments`, LoRA's those of `peft.LoraConfig`. What is not declared
+here is an error that names the nearest known option. `yuantune init` writes these fields, with their
+descriptions as comments: there is no second list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from yuantune.errors import ConfigError, Problem, nearest
+
+
+class Section(BaseModel):
+    """A group of options: unknown names are refused, docstrings become the option's description."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, validate_default=True)
+
+
+class ModelSection(Section):
+    """The base model."""
+
+    name: str = "yuan2-mini"
+    """Built-in name (yuan2-mini), a folder, a ModelScope id (default for IEITYuan/*), or a Hugging Face id.
+    Prefix `modelscope:` or `hf:` to choose the hub."""
+    revision: str | None = None
+    """Branch, tag or commit on the hub."""
+    dtype: Literal["auto", "bfloat16", "float16", "float32", "float64"] = "auto"
+    """Number format of the base weights. auto: bfloat16 under an adapter (the adapter itself stays float32),
+    float32 for full fine-tuning and for the built-in mini."""
+    device_map: str = "auto"
+    """Where the model runs: auto (a GPU or MPS where there is one), cpu, cuda, cuda:0, mps."""
+    attn_implementation: str = "sdpa"
+    """Attention kernel: sdpa, eager, flash_attention_2 (CUDA, where installed)."""
+
+
+class DatasetSection(Section):
+    """One labelled file, folder or hub dataset."""
+
+    path: str
+    """File, folder, or hub dataset id (`org/name#split`)."""
+    weight: float = Field(default=1.0, gt=0)
+    """How often its rows are drawn: 2 takes each row twice, 0.5 a seeded half."""
+    format: str | None = None
+    """Format, where the file's ending and content do not tell it."""
+
+
+def _as_datasets(value: Any) -> Any:
+    """`data.train: file.jsonl` means a list of one dataset with default weight."""
+    items = value if isinstance(value, list) else [value]
+    return [{"path": item} if isinstance(item, str) else item for item in items]
+
+
+Datasets = Annotated[list[DatasetSection], BeforeValidator(_as_datasets)]
+
+
+class DataSection(Section):
+    """What is learnt and how rows become tokens."""
+
+    train: Datasets = Field(default_factory=list)
+    """Training data: a path, or a list of paths or of {path, weight, format}."""
+    eval: Datasets = Field(default_factory=list)
+    """Evaluation data; empty: none, unless `split` takes some from the training data."""
+    split: float = Field(default=0.0, ge=0)
+    """Held out from the training data when `eval` is empty: a share (0.1) or a number of rows (20)."""
+    max_length: int = Field(default=1024, gt=0)
+    """Longest example in tokens, prompt and answer and end token together."""
+    on_overflow: Literal["error", "drop", "shorten-input"] = "error"
+    """A row longer than max_length: error stops before training and names the rows; drop leaves them out and
+    counts them; shorten-input cuts only the record's own text. An answer is never cut."""
+    limit: int | None = Field(default=None, gt=0)
+    """Use only the first so many training rows (after mixing)."""
+
+
+SEVEN_PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+
+class LoraSection(Section):
+    """LoRA by PEFT (Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", 2021)."""
+
+    r: int = Field(default=8, gt=0)
+    """Rank of the update."""
+    lora_alpha: int = Field(default=32, gt=0)
+    """The update is scaled by lora_alpha / r."""
+    lora_dropout: float = Field(default=0.1, ge=0, lt=1)
+    """Dropout on the update's input while training."""
+    target_modules: list[str] | str = Field(default_factory=lambda: list(SEVEN_PROJECTIONS))
+    """Which linear layers get an update: a list of names, or all-linear. In Yuan2, q_proj and k_proj each
+    serve half the attention heads: keep both."""
+
+
+class TrainSection(Section):
+    """Training, under the names of transformers.TrainingArguments."""
+
+    per_device_train_batch_size: int = Field(default=12, gt=0)
+    """Rows in one forward pass on one device."""
+    per_device_eval_batch_size: int = Field(default=12, gt=0)
+    """Rows in one forward pass of evaluation."""
+    gradient_accumulation_steps: int = Field(default=1, gt=0)
+    """Forward passes before the weights move: the effective batch is this times the batch size."""
+    num_train_epochs: float = Field(default=3.0, gt=0)
+    """Passes over the training data."""
+    max_steps: int = -1
+    """Optimizer steps; above zero it overrides num_train_epochs."""
+    learning_rate: float = Field(default=5e-5, gt=0)
+    """Peak learning rate."""
+    lr_scheduler_type: str = "linear"
+    """How the learning rate moves: linear, cosine, constant, constant_with_warmup, …"""
+    warmup_steps: float = Field(default=0, ge=0)
+    """Steps of warm-up; below 1, a share of all steps."""
+    weight_decay: float = Field(default=0.0, ge=0)
+    """AdamW's decay of the weights."""
+    adam_beta1: float = Field(default=0.9, ge=0, lt=1)
+    """AdamW: decay of the gradient's mean."""
+    adam_beta2: float = Field(default=0.999, ge=0, lt=1)
+    """AdamW: decay of the gradient's square."""
+    adam_epsilon: float = Field(default=1e-8, gt=0)
+    """AdamW: added to the denominator."""
+    optim: str = "adamw_torch"
+    """The optimizer, by its name in transformers."""
+    max_grad_norm: float = Field(default=1.0, ge=0)
+    """Gradients are scaled down to this norm; 0 leaves them."""
+    bf16: bool = False
+    """Autocast to bfloat16 while training (beside model.dtype, which is the weights' own format)."""
+    fp16: bool = False
+    """Autocast to float16 with loss scaling (CUDA)."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, about a third more time."""
+    logging_steps: float = Field(default=1, gt=0)
+    """Steps between two lines of log.jsonl."""
+    eval_strategy: Literal["no", "steps", "epoch"] = "epoch"
+    """When the evaluation loss is computed (where there is evaluation data)."""
+    eval_steps: float | None = Field(default=None, gt=0)
+    """Steps between evaluations under eval_strategy: steps."""
+    save_strategy: Literal["no", "steps", "epoch"] = "epoch"
+    """When a checkpoint is written."""
+    save_steps: float = Field(default=500, gt=0)
+    """Steps between checkpoints under save_strategy: steps."""
+    save_total_limit: int | None = Field(default=None, gt=0)
+    """Keep only so many checkpoints, the newest."""
+    save_on_each_node: bool = False
+    """In multi-node training, save on every node."""
+    dataloader_num_workers: int = Field(default=0, ge=0)
+    """Worker processes that collate batches."""
+    seed: int = 42
+    """Seed of everything random: adapter weights, order of rows, dropout."""
+    report_to: list[str] | str = "none"
+    """Where metrics go beside log.jsonl: tensorboard, wandb, swanlab, … (install them yourself)."""
+
+
+class GenerateSection(Section):
+    """Answering, after training and in the score."""
+
+    max_new_tokens: int = Field(default=512, gt=0)
+    """Longest answer in tokens; the prompt does not count."""
+    batch_size: int = Field(default=16, gt=0)
+    """Rows answered at once."""
+
+
+class Config(Section):
+    """A run."""
+
+    output_dir: str = "runs/latest"
+    """The run folder, made by `yuantune train`; it must not exist yet."""
+    template: str | dict[str, Any] = "auto"
+    """The prompt: auto (by the records' shape), a built-in name (resume-ner, extract, extract-en, plain,
+    instruction, chat), a YAML file, or an inline template with `prompt` and `labels`."""
+    method: Literal["lora", "full"] = "lora"
+    """How the model is made trainable."""
+    model: ModelSection = Field(default_factory=ModelSection)
+    data: DataSection = Field(default_factory=DataSection)
+    lora: LoraSection = Field(default_factory=LoraSection)
+    train: TrainSection = Field(default_factory=TrainSection)
+    generate: GenerateSection = Field(default_factory=GenerateSection)
+
+    @model_validator(mode="after")
+    def _one_autocast(self) -> Config:
+        if self.train.bf16 and self.train.fp16:
+            raise ValueError("train.bf16 and train.fp16 exclude each other")
+        return self
+
+    def dump(self) -> str:
+        """The resolved config as YAML, every option written out."""
+        return yaml.safe_dump(self.model_dump(), allow_unicode=True, sort_keys=False)
+
+
+# ------------------------------------------------------------------------------------------------- reading
+
+
+def load_config(path: str | Path | None = None, settings: Sequence[str] = ()) -> Config:
+    """Read a config file (None: the defaults) and apply `section.option=value` settings.
+
+    Raises ConfigError with every problem, each with its line or its setting."""
+    tree, lines = _read_yaml(Path(path)) if path is not None else ({}, {})
+    where = dict(lines)
+    for setting in settings:
+        location = _apply_setting(tree, setting)
+        where[location] = f"--set {setting}"
+    return build_config(tree, where, str(path) if path is not None else "the options")
+
+
+def override(config: Config, settings: Sequence[str]) -> Config:
+    """`config` with `section.option=value` settings applied."""
+    tree = config.model_dump()
+    where = {_apply_setting(tree, setting): f"--set {setting}" for setting in settings}
+    return build_config(tree, where, "the options")
+
+
+def build_config(
+    tree: Mapping[str, Any], where: Mapping[tuple[str, ...], str] | None = None, name: str = "config"
+) -> Config:
+    """Validate a nested mapping; `where` tells for an option's path the place to name in an error."""
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        problems = [_problem(item, where or {}) for item in error.errors()]
+        raise ConfigError(
+            f"{len(problems)} problem{'s' if len(problems) > 1 else ''} in {name}",
+            problems=problems,
+            hint="`yuantune init` writes a config with every option and what it means",
+        ) from None
+
+
+def option_names(section: type[BaseModel] = Config, prefix: str = "") -> Iterator[str]:
+    """Every option's dotted name."""
+    for name, field in section.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from option_names(field.annotation, f"{prefix}{name}.")
+        else:
+            yield prefix + name
+
+
+def commented_config(values: Mapping[str, Any] | None = None) -> str:
+    """A config file with every option, its default (or its value in `values`) and its description as a comment."""
+    config = build_config(values or {})
+    lines = [
+        "# yuantune configuration. Every option has its default here; delete what you do not change.",
+        "",
+    ]
+    for name, field in Config.model_fields.items():
+        value = getattr(config, name)
+        if isinstance(value, BaseModel):
+            lines += ["", f"# {(type(value).__doc__ or '').strip()}", f"{name}:"]
+            for option, inner in type(value).model_fields.items():
+                lines += _option_lines(option, getattr(value, option), inner.description or "", "  ")
+        else:
+            lines += _option_lines(name, value, field.description or "", "")
+    return "\n".join(lines) + "\n"
+
+
+def _option_lines(name: str, value: Any, description: str, indent: str) -> list[str]:
+    if isinstance(value, list):
+        value = [
+            item.model_dump(exclude_defaults=True) if isinstance(item, BaseModel) else item for item in value
+        ]
+        value = [item["path"] if isinstance(item, dict) and set(item) == {"path"} else item for item in value]
+    text = yaml.safe_dump(value, allow_unicode=True, default_flow_style=True, sort_keys=False, width=10_000)
+    comments = [f"{indent}# {line.strip()}" for line in description.splitlines()]
+    return [*comments, f"{indent}{name}: {text.removesuffix('...' + chr(10)).strip()}"]
+
+
+def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[tuple[str, ...], str]]:
+    """The file's mapping, and for every option's path its `file:line`."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"no config file {path}", hint=f"`yuantune init {path}` writes one") from None
+    except IsADirectoryError:
+        raise ConfigError(f"{path} is a folder, not a config file") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8 text ({error.reason} at byte {error.start})") from None
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
+    try:
+        tree = yaml.safe_load(text)
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        at = f"{path}:{mark.line + 1}" if mark else str(path)
+        what = getattr(error, "problem", None) or str(error)
+        raise ConfigError("the config is not valid YAML", problems=[Problem(at, what)]) from None
+    if tree is None:
+        return {}, {}
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path} holds a {type(tree).__name__}, not options with values")
+    return tree, {location: f"{path}:{line}" for location, line in _node_lines(node)}
+
+
+def _node_lines(
+    node: yaml.Node | None, prefix: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], int]]:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            location = (*prefix, str(key.value))
+            yield location, key.start_mark.line + 1
+            yield from _node_lines(value, location)
+
+
+def _apply_setting(tree: dict[str, Any], setting: str) -> tuple[str, ...]:
+    """Put one `a.b=c` into the tree (the value is read as YAML); returns its path."""
+    name, sign, text = setting.partition("=")
+    parts = tuple(name.strip().split("."))
+    if not sign or not all(parts):
+        raise ConfigError(f"--set {setting}: write it as section.option=value, e.g. train.learning_rate=1e-4")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        value = text
+    branch = tree
+    for part in parts[:-1]:
+        inner = branch.setdefault(part, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"--set {setting}: {part} is an option, not a section")
+        branch = cast("dict[str, Any]", inner)
+    branch[parts[-1]] = value
+    return parts
+
+
+def _problem(item: Any, where: Mapping[tuple[str, ...], str]) -> Problem:
+    """One of pydantic's findings in our words: unknown options with the nearest known one."""
+    location = tuple(str(part) for part in item["loc"])
+    name = ".".join(location)
+    if item["type"] == "extra_forbidden":
+        known = list(option_names())
+        close = nearest(name, known) or nearest(location[-1], [n.rsplit(".", 1)[-1] for n in known])
+        what = f"unknown option {name}{close}"
+    elif item["type"] == "value_error":
+        what = str(item["ctx"]["error"]) if "ctx" in item else item["msg"]
+    else:
+        value = item.get("input")
+        shown = "" if isinstance(value, dict | list) else f", not {value!r}"
+        what = f"{name}: {item['msg'][0].lower()}{item['msg'][1:]}{shown}"
+    # A problem inside a list has no line of its own: the list's line is the nearest place.
+    for end in range(len(location), 0, -1):
+        if location[:end] in where:
+            return Problem(where[location[:end]], what)
+    return Problem("", what)
