@@ -1,0 +1,70 @@
+"""The typed units at both ends: a `Record` is one source line, a `Prediction` what a model answered to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Labels = dict[str, list[str]]
+"""Entities of one text: type to strings, a string as often as it is labelled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a record came from: the file as the user named it, and its 1-based line (or row)."""
+
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a chat."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One validated source line.
+
+    `text` is the record's own text (a résumé; a whole prompt where the file gives whole prompts). The gold
+    answer is `labels` (extraction), `output` (free text), the assistant turns of `messages` (chat), or absent
+    (rows to be answered)."""
+
+    source: Source
+    text: str
+    labels: Labels | None = None
+    output: str | None = None
+    instruction: str = ""
+    messages: tuple[Message, ...] = ()
+
+    @property
+    def has_answer(self) -> bool:
+        """Whether there is anything to learn from."""
+        return (
+            self.labels is not None
+            or self.output is not None
+            or any(message.role == "assistant" for message in self.messages)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What the model answered to one record.
+
+    `labels` is the parsed answer, None where it is not a JSON object of string lists; `finished` is False where
+    the answer reached `max_new_tokens` before its end token; `seconds` is the record's share of its batch."""
+
+    source: Source
+    text: str
+    raw: str
+    labels: Labels | None
+    finished: bool
+    prompt_tokens: int
+    answer_tokens: int
+    seconds: float

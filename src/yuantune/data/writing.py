@@ -1,0 +1,57 @@
+"""Writing files that are whole or absent."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from yuantune.errors import DataError, WorkFailed
+
+
+@contextmanager
+def written_whole(path: Path, *, overwrite: bool = False) -> Iterator[IO[bytes]]:
+    """A file that appears under `path` when the block ends without an exception, or not at all.
+
+    Raises DataError where `path` exists (unless `overwrite`) or its folder does not, WorkFailed where the
+    disk refuses."""
+    check_target(path, overwrite=overwrite)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        why = "no space left on the disk" if full else f"cannot be written ({error.strerror or error})"
+        raise WorkFailed(f"{path}: {why}; nothing was written") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def check_target(path: Path, *, overwrite: bool = False) -> None:
+    """Raises DataError where `path` exists (unless `overwrite`), is a folder, or has no folder to go to."""
+    if path.is_dir():
+        raise DataError(f"{path} is a folder, not a file to write")
+    if path.exists() and not overwrite:
+        raise DataError(f"{path} exists already", hint="choose another name, or overwrite it on purpose")
+    if not path.parent.is_dir():
+        raise DataError(f"{path}: the folder {path.parent} does not exist", hint=f"mkdir -p {path.parent}")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text in place of what is there; a reader sees the old file or the new one, never half."""
+    write_lines(path, [text])
+
+
+def write_lines(path: Path, chunks: Iterable[str]) -> None:
+    """Write chunks of UTF-8 text, one after the other, into one file that appears when all are written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with written_whole(path, overwrite=True) as file:
+        for chunk in chunks:
+            file.write(chunk.encode())
