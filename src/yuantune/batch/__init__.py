@@ -1,0 +1,1 @@
+"""From Examples to the tensors of one forward pass."""

@@ -1,0 +1,178 @@
+"""What a model folder holds: config, weights, tokenizer files; what is missing of them, and what they hash to."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import struct
+from pathlib import Path
+from typing import Any
+
+from yuantune.errors import ModelError, Problem
+
+CONFIG = "config.json"
+VOCABULARIES = ("tokenizer.model", "tokenizer.json", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
+"""A folder with none of these has no tokenizer."""
+TOKENIZER_FILES = (
+    *VOCABULARIES,
+    "added_tokens.json",
+    "chat_template.jinja",
+    "merges.txt",
+    "special_tokens_map.json",
+    "tokenizer_config.json",
+)
+"""What decides how a text becomes ids; other files may change without changing a token."""
+WHOLE_HASH = 100 * 2**20
+"""Weights below so many bytes are hashed whole; above, only their table of tensors (reading 4 GB takes seconds)."""
+
+_WEIGHTS = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+_VOLATILE = ("_name_or_path", "transformers_version", "dtype", "torch_dtype", "use_cache")
+_MIXTURE = re.compile(r"yuan2(\.0)?-m32", re.IGNORECASE)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file of a model folder. Raises ModelError where it is none."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise ModelError(f"{path} is not valid JSON: {error}", hint="download the model again") from None
+    if not isinstance(value, dict):
+        raise ModelError(f"{path} holds a {type(value).__name__}, not an object")
+    return value
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The model's config as its file has it. Raises ModelError where there is none."""
+    if not (folder / CONFIG).is_file():
+        raise ModelError(
+            f"{folder} is no model folder: it has no {CONFIG}",
+            hint="a model folder holds config.json, model.safetensors and the tokenizer's files; a run folder is "
+            "used with `yuantune generate`",
+        )
+    return read_json(folder / CONFIG)
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files that transformers would read weights from, safetensors before pickles; some may be missing."""
+    for name in _WEIGHTS:
+        path = folder / name
+        if path.is_file():
+            if path.suffix != ".json":
+                return [path]
+            shards = read_json(path).get("weight_map", {})
+            return [folder / shard for shard in sorted(set(shards.values()))]
+    return []
+
+
+def require(folder: Path, *, weights: bool, tokenizer: bool) -> None:
+    """Raise ModelError that names everything the folder lacks of what is wanted."""
+    problems: list[Problem] = []
+    if weights:
+        files = weight_files(folder)
+        if not files:
+            problems.append(
+                Problem(str(folder), f"no weights ({_WEIGHTS[0]} or {_WEIGHTS[2]}, whole or in shards)")
+            )
+        problems += [Problem(str(file), what) for file in files if (what := _damage(file))]
+    if tokenizer and not any((folder / name).is_file() for name in VOCABULARIES):
+        problems.append(Problem(str(folder), f"no tokenizer ({VOCABULARIES[0]}, {VOCABULARIES[1]}, …)"))
+    if problems:
+        raise ModelError(
+            f"the model folder {folder} is not complete",
+            problems=problems,
+            hint="`yuantune model get NAME --to DIR` downloads a model and goes on with a download that stopped",
+        )
+
+
+def _damage(file: Path) -> str:
+    """What is wrong with a weights file as far as its first bytes tell, or an empty string."""
+    if not file.is_file():
+        return "the file is missing"
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+        head = stream.read(64)
+        if head.startswith(b"version https://git-lfs"):
+            return "only a pointer: the repository was cloned without Git LFS"
+        if file.suffix != ".safetensors":
+            return "" if size else "the file is empty"
+        if size < 8 or (header := struct.unpack("<Q", head[:8])[0]) > size:
+            return "the file is cut short, or is no safetensors file"
+        stream.seek(8)
+        try:
+            table = json.loads(stream.read(header))
+            end = (
+                8 + header + max((t["data_offsets"][1] for n, t in table.items() if n != "__metadata__"), default=0)
+            )
+        except (ValueError, TypeError, KeyError, AttributeError):
+            return "no safetensors file"
+    return "" if size >= end else f"the file is cut short: {size:,} of {end:,} bytes"
+
+
+def refuse_unsupported(name: str, config: dict[str, Any]) -> None:
+    """Raise ModelError for a model that yuantune cannot run: one with remote code, or no causal language model."""
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+
+    kind = config.get("model_type")
+    if not kind:
+        raise ModelError(f"the config of {name} has no model_type", hint="is it a config of a transformers model?")
+    if kind not in CONFIG_MAPPING:
+        code = " and runs only with the code in its own folder" if "auto_map" in config else ""
+        raise ModelError(
+            f"the architecture {kind} of {name} is not in transformers{code}",
+            hint="yuantune runs no code that comes with a model; choose a model that transformers knows",
+        )
+    if CONFIG_MAPPING[kind] not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise ModelError(f"{name} ({kind}) is no causal language model", hint="choose one that generates text")
+
+
+def refuse_mixture(name: str) -> None:
+    """Raise ModelError for Yuan2.0-M32 by its name, before any download (`YuanConfig` refuses its config)."""
+    if _MIXTURE.search(name):
+        raise ModelError(
+            f"{name} is Yuan2.0-M32, a mixture of experts, which yuantune does not implement",
+            hint="the dense models work: Yuan2-2B, Yuan2-51B, Yuan2-102B",
+        )
+
+
+# ------------------------------------------------------------------------------------------------- hashes
+
+
+def config_hash(folder: Path) -> str:
+    """SHA-256 of the config, whatever its layout, and without what changes from one save to the next."""
+    config = {name: value for name, value in read_config(folder).items() if name not in _VOLATILE}
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
+
+
+def tokenizer_hash(folder: Path) -> str:
+    """SHA-256 over the names and contents of the tokenizer's files."""
+    digest = hashlib.sha256()
+    for name in sorted(TOKENIZER_FILES):
+        if (folder / name).is_file():
+            content = (folder / name).read_bytes()
+            digest.update(f"{name}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()
+
+
+def weight_hashes(folder: Path) -> dict[str, dict[str, Any]]:
+    """Size and SHA-256 of each weights file; of a large one, the hash of its table of tensors or of its start."""
+    return {file.name: {"size": file.stat().st_size, "sha256": _weight_hash(file)} for file in weight_files(folder)}
+
+
+def _weight_hash(file: Path) -> str:
+    with file.open("rb") as stream:
+        if file.stat().st_size < WHOLE_HASH:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+        length = 2**20
+        if file.suffix == ".safetensors":
+            length = 8 + struct.unpack("<Q", stream.read(8))[0]
+            stream.seek(0)
+        return hashlib.sha256(stream.read(length)).hexdigest()

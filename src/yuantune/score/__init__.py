@@ -1,0 +1,1 @@
+"""Scores of predictions. No torch: it scores a file on any machine."""
