@@ -257,9 +257,7 @@ def commented_config(values: Mapping[str, Any] | None = None) -> str:
 
 def _option_lines(name: str, value: Any, description: str, indent: str) -> list[str]:
     if isinstance(value, list):
-        value = [
-            item.model_dump(exclude_defaults=True) if isinstance(item, BaseModel) else item for item in value
-        ]
+        value = [item.model_dump(exclude_defaults=True) if isinstance(item, BaseModel) else item for item in value]
         value = [item["path"] if isinstance(item, dict) and set(item) == {"path"} else item for item in value]
     text = yaml.safe_dump(value, allow_unicode=True, default_flow_style=True, sort_keys=False, width=10_000)
     comments = [f"{indent}# {line.strip()}" for line in description.splitlines()]
@@ -293,9 +291,7 @@ def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[tuple[str, ...], str]]:
     return tree, {location: f"{path}:{line}" for location, line in _node_lines(node)}
 
 
-def _node_lines(
-    node: yaml.Node | None, prefix: tuple[str, ...] = ()
-) -> Iterator[tuple[tuple[str, ...], int]]:
+def _node_lines(node: yaml.Node | None, prefix: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], int]]:
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             location = (*prefix, str(key.value))

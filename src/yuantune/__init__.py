@@ -1,0 +1,60 @@
+"""yuantune: fine-tune Yuan2 and other causal language models on a few hundred examples.
+
+Importing it stays cheap: no torch, no transformers. It makes `model_type: yuan` known to transformers' Auto classes
+as soon as they are imported, so plain `AutoModelForCausalLM.from_pretrained` loads Yuan2 without remote code.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from yuantune.models import register
+
+if TYPE_CHECKING:
+    from yuantune.config import Config, load_config
+    from yuantune.data.record import Prediction, Record, Source
+    from yuantune.errors import YuantuneError
+    from yuantune.infer.extractor import Extractor, load
+    from yuantune.score.entities import score_entities
+    from yuantune.train.run import fine_tune
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Config": "yuantune.config",
+    "Extractor": "yuantune.infer.extractor",
+    "Prediction": "yuantune.data.record",
+    "Record": "yuantune.data.record",
+    "Source": "yuantune.data.record",
+    "YuantuneError": "yuantune.errors",
+    "load": "yuantune.infer.extractor",
+    "load_config": "yuantune.config",
+    "score_entities": "yuantune.score.entities",
+    "fine_tune": "yuantune.train.run",
+}
+
+__all__ = [
+    "Config",
+    "Extractor",
+    "Prediction",
+    "Record",
+    "Source",
+    "YuantuneError",
+    "fine_tune",
+    "load",
+    "load_config",
+    "score_entities",
+]
+
+register.install()
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(importlib.import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'yuantune' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

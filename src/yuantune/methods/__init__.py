@@ -1,0 +1,43 @@
+"""How a model is made trainable, saved and loaded: one module a method, one table of them.
+
+A method is a module with `apply`, `save` and `load`, and `FOLDER`, the name of what it saves in a run folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from yuantune.methods import full, lora
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+LoadModel = Callable[[Path | None], "PreTrainedModel"]
+"""Loads the model in a folder, or the run's base model for None."""
+
+
+class Method(Protocol):
+    """What every method's module offers."""
+
+    FOLDER: str
+
+    def apply(self, model: PreTrainedModel, options: dict[str, Any]) -> PreTrainedModel:
+        """Make `model` trainable by the method; the random weights are drawn from torch's current state."""
+
+    def save(self, model: PreTrainedModel, folder: Path) -> None:
+        """Write what was trained."""
+
+    def load(self, load_model: LoadModel, folder: Path) -> PreTrainedModel:
+        """The trained model from what `save` wrote in `folder`."""
+
+
+METHODS: dict[str, Method] = {"full": cast(Method, full), "lora": cast(Method, lora)}
+
+
+def trainable_parameters(model: PreTrainedModel) -> tuple[int, int]:
+    """`(trainable, all)` parameter counts; tied weights count once."""
+    counts = [(p.numel(), p.requires_grad) for p in model.parameters()]
+    return sum(n for n, trained in counts if trained), sum(n for n, _ in counts)

@@ -1,0 +1,65 @@
+"""`yuantune.json`: everything besides weights that an answer depends on, saved with the adapter.
+
+The prompt is part of the model: template, label schema, special tokens, base model and tokenizer are written when a
+run begins and enforced when its adapter answers.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from yuantune.data.writing import write_text
+from yuantune.errors import RunError
+
+CARD_FILE = "yuantune.json"
+PACKAGES = ("accelerate", "peft", "torch", "transformers", "yuantune")
+
+
+def _versions() -> dict[str, str]:
+    return {package: metadata.version(package) for package in PACKAGES}
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """The contents of `yuantune.json`.
+
+    `template` holds the label types too; `framing` says how prompt and answer end with this tokenizer; `base` is
+    `models.load.identity`'s answer (name, architecture, hashes of config, tokenizer and weights)."""
+
+    method: str
+    options: dict[str, Any]
+    template: dict[str, Any]
+    framing: dict[str, Any]
+    base: dict[str, Any]
+    model: dict[str, Any]
+    generate: dict[str, Any]
+    max_length: int
+    seed: int
+    versions: dict[str, str] = field(default_factory=_versions)
+
+    def save(self, folder: Path) -> None:
+        """Write it into `folder`, whole or not at all."""
+        write_text(folder / CARD_FILE, json.dumps(asdict(self), ensure_ascii=False, indent=2) + "\n")
+
+
+def read_card(folder: Path) -> Card:
+    """The card of a run folder, or of an adapter or checkpoint folder in it.
+
+    Raises RunError where there is none, or where it cannot be read."""
+    if not folder.exists():
+        raise RunError(f"no run folder {folder}", hint="`yuantune train config.yaml` makes one")
+    for place in (folder, folder.parent):
+        path = place / CARD_FILE
+        if path.is_file():
+            try:
+                return Card(**json.loads(path.read_text(encoding="utf-8")))
+            except (ValueError, TypeError) as error:
+                raise RunError(f"{path} is damaged: {error}") from None
+    raise RunError(
+        f"{folder} is no run folder: it has no {CARD_FILE}",
+        hint="name the folder that `yuantune train` wrote (its output_dir)",
+    )

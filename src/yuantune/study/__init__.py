@@ -1,0 +1,1 @@
+"""Runs measured against each other."""

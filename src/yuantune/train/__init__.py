@@ -1,0 +1,1 @@
+"""Training: the step, the run around it, and what a run leaves in its folder."""

@@ -1,0 +1,208 @@
+"""What a person sees of a run while it goes, and what `log.jsonl` and `loss.png` keep of it."""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+LOG_FILE = "log.jsonl"
+PLOT_FILE = "loss.png"
+
+
+class LogFile(TrainerCallback):
+    """Appends every logged value to `log.jsonl`: one JSON object a line, with `step` and `epoch`.
+
+    On a resume, lines after the resumed step are dropped first: they are about to be written again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / LOG_FILE
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Cut the log back to the step that training goes on from."""
+        if state.is_world_process_zero and self.path.exists():
+            kept = [line for line in read_log(self.path) if line["step"] <= state.global_step]
+            self.path.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Append one line. Durations stay out, and the mean since the last start: equal runs leave equal logs."""
+        if state.is_world_process_zero and logs and "train_loss" not in logs:
+            timings = ("runtime", "per_second")
+            values = {name: value for name, value in logs.items() if not name.endswith(timings)}
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": state.global_step, **values}) + "\n")
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The lines of a `log.jsonl`; a last line cut short by a kill is left out."""
+    lines: list[dict[str, Any]] = []
+    if path.exists():
+        for text in path.read_text(encoding="utf-8").splitlines():
+            try:
+                lines.append(json.loads(text))
+            except json.JSONDecodeError:
+                break
+    return lines
+
+
+class ProgressBar(TrainerCallback):
+    """A bar with loss, rate and time left on a terminal; about twenty plain lines elsewhere."""
+
+    def __init__(self, console: Console, rows_per_step: int) -> None:
+        self.console = console
+        self.rows_per_step = rows_per_step
+        self.loss = math.nan
+        self.progress: Progress | None = None
+        self._started = 0.0
+        self._first_step = 0
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Start the clock and, on a terminal, the bar."""
+        self._started, self._first_step = time.monotonic(), state.global_step
+        if state.is_world_process_zero and self.console.is_terminal:
+            self.progress = Progress(
+                TextColumn("training"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[note]}"),
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+                console=self.console,
+            )
+            self.progress.start()
+            self.task = self.progress.add_task("", total=state.max_steps, completed=state.global_step, note="")
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Remember the loss; print the evaluation's."""
+        if logs and "loss" in logs:
+            self.loss = logs["loss"]
+            self._show(state)
+        if logs and "eval_loss" in logs and state.is_world_process_zero:
+            self.console.print(f"epoch {state.epoch or 0:.2f}: evaluation loss {logs['eval_loss']:.4f}")
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Close the bar."""
+        self.close()
+
+    def close(self) -> None:
+        """Give the terminal back, also after a failure."""
+        if self.progress is not None:
+            self.progress.stop()
+            self.progress = None
+
+    def _show(self, state: TrainerState) -> None:
+        done = state.global_step - self._first_step
+        seconds = time.monotonic() - self._started
+        rate = f"{done * self.rows_per_step / seconds:.1f} rows/s" if done and seconds else ""
+        if self.progress is not None:
+            self.progress.update(self.task, completed=state.global_step, note=f"loss {self.loss:.4f}  {rate}")
+        elif state.is_world_process_zero and done and state.global_step % max(1, state.max_steps // 20) == 0:
+            left = seconds / done * (state.max_steps - state.global_step)
+            self.console.print(
+                f"step {state.global_step}/{state.max_steps}  loss {self.loss:.4f}  {rate}  {left:.0f} s left"
+            )
+
+
+class StopOnSignal(TrainerCallback):
+    """SIGINT and SIGTERM finish the step, save a checkpoint and stop; a second signal stops at once.
+
+    `received` is the signal's number, or 0. Used as a context manager around training; outside the main thread,
+    where handlers cannot be set, it does nothing."""
+
+    def __init__(self) -> None:
+        self.received = 0
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> StopOnSignal:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            try:
+                self._before[number] = signal.signal(number, self._receive)
+            except ValueError:
+                break
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._restore()
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        self.received = number
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> TrainerControl:
+        """Ask the Trainer for a checkpoint and the end, once a signal has come."""
+        if self.received:
+            control.should_save = True
+            control.should_training_stop = True
+        return control
+
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> TrainerControl:
+        """The Trainer takes the stop for an epoch's end; the state is saved already, and a resume evaluates."""
+        if self.received:
+            control.should_save = False
+            control.should_evaluate = False
+        return control
+
+
+def plot_losses(log: list[dict[str, Any]], path: Path) -> None:
+    """Draw training and evaluation loss over steps as a PNG."""
+    from matplotlib.figure import Figure
+
+    train = [(line["step"], line["loss"]) for line in log if "loss" in line]
+    evaluation = [(line["step"], line["eval_loss"]) for line in log if "eval_loss" in line]
+    figure = Figure(figsize=(7, 4), dpi=120, layout="constrained")
+    axes = figure.add_subplot()
+    if train:
+        axes.plot(*zip(*train, strict=True), color="#2f6f9f", linewidth=1.3, label="training loss")
+    if evaluation:
+        axes.plot(*zip(*evaluation, strict=True), "o-", color="#c8553d", label="evaluation loss")
+    axes.set(xlabel="optimizer step", ylabel="cross-entropy per supervised token (nats)")
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    figure.savefig(path)

@@ -1,0 +1,318 @@
+"""A run from config to run folder: read, check, load, train, save. The step itself is in `train/step.py`."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from yuantune.config import Config, DatasetSection
+from yuantune.data.bound import BoundTemplate
+from yuantune.data.check import CheckReport, overlap, prepare
+from yuantune.data.examples import ExampleSet
+from yuantune.data.readers import read_all
+from yuantune.data.record import Record
+from yuantune.data.split import mix, split
+from yuantune.data.template import choose_template
+from yuantune.data.writing import write_text
+from yuantune.errors import ConfigError, Interrupted, WorkFailed
+from yuantune.train import folder as run_folder
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """What a run came to. Losses are per supervised token, in nats; `rows_per_second` counts training rows."""
+
+    folder: Path
+    steps: int
+    first_loss: float
+    last_loss: float
+    eval_loss: float | None
+    trainable: int
+    parameters: int
+    seconds: float
+    rows_per_second: float
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The data of a run, checked and tokenised."""
+
+    template: BoundTemplate
+    train: ExampleSet
+    eval: ExampleSet | None
+    reports: dict[str, CheckReport]
+    eval_records: list[Record]
+
+
+def fine_tune(config: Config, *, resume: bool = False, console: Console | None = None) -> RunResult:
+    """Train by `config` and leave everything in its `output_dir`.
+
+    With `resume`, goes on from the folder's newest checkpoint. Notes and progress go to `console` (default:
+    stderr). Raises the errors of `yuantune.errors`: a UserError comes before anything is written."""
+    console = console or Console(stderr=True, highlight=False)
+    folder = Path(config.output_dir)
+    checkpoint = run_folder.check_resumable(folder, config) if resume else None
+    if not resume:
+        run_folder.check_new(folder)
+
+    from transformers import set_seed
+
+    from yuantune.methods import METHODS, trainable_parameters
+    from yuantune.models.load import load_model, load_tokenizer
+
+    args = training_arguments(config)
+    tokenizer = load_tokenizer(config.model.name, revision=config.model.revision)
+    data = prepare_data(config, tokenizer, console)
+    model = load_model(
+        config.model.name,
+        revision=config.model.revision,
+        dtype=weights_dtype(config),
+        device_map=config.model.device_map,
+        attn_implementation=config.model.attn_implementation,
+    )
+    set_seed(config.train.seed)
+    method = METHODS[config.method]
+    model = method.apply(model, method_options(config))
+    trainable, parameters = trainable_parameters(model)
+    console.print(
+        f"trainable params: {trainable:,d} || all params: {parameters:,d} || "
+        f"trainable%: {100 * trainable / parameters:.4f}"
+    )
+    batch = config.train.per_device_train_batch_size * config.train.gradient_accumulation_steps
+    steps_per_epoch = -(-len(data.train) // batch)
+    run_folder.check_space(folder, config, trained_bytes=4 * trainable, steps_per_epoch=steps_per_epoch)
+
+    if checkpoint is None:
+        _begin_folder(folder, config, data)
+    result = _train(config, args, model, tokenizer, data, checkpoint, console)
+    _save_result(folder, method.FOLDER, functools.partial(method.save, model), tokenizer)
+    return RunResult(folder=folder, trainable=trainable, parameters=parameters, **result)
+
+
+def weights_dtype(config: Config) -> str:
+    """`model.dtype` with auto resolved: float32 where the weights themselves are trained."""
+    if config.model.dtype == "auto" and config.method == "full":
+        return "float32"
+    return config.model.dtype
+
+
+def method_options(config: Config) -> dict[str, Any]:
+    """The options of the chosen method."""
+    return config.lora.model_dump() if config.method == "lora" else {}
+
+
+# --------------------------------------------------------------------------------------------------- the data
+
+
+def prepare_data(config: Config, tokenizer: Any, console: Console) -> Prepared:
+    """Read, mix, split, check and tokenise. Raises DataError with every row that would be lost or wrong."""
+    if not config.data.train:
+        raise ConfigError("data.train names no data", hint="put `data: {train: FILE}` into the config")
+    train_records, eval_records = read_records(config, console)
+    # A rare type may have fallen to the evaluation side of a split alone: it is a type all the same.
+    template, schema = choose_template(config.template, [*train_records, *eval_records])
+    bound = template.bind(tokenizer)
+    check = functools.partial(
+        prepare, bound=bound, schema=schema, max_length=config.data.max_length, on_overflow=config.data.on_overflow
+    )
+    train_set, report = check(train_records, role="train")
+    reports = {"train": report}
+    eval_set = None
+    if eval_records:
+        eval_set, reports["eval"] = check(eval_records, role="eval")
+        overlap(report, reports["eval"])
+    for each in reports.values():
+        each.raise_for_errors()
+    for role, each in reports.items():
+        console.print(f"{role}: {each.summary()}")
+    return Prepared(bound, train_set, eval_set, reports, eval_records)
+
+
+def read_records(config: Config, console: Console) -> tuple[list[Record], list[Record]]:
+    """The training and the evaluation records that the config names."""
+    train = _read_datasets(config.data.train, config.train.seed, console)
+    if config.data.eval:
+        evaluation = _read_datasets(config.data.eval, config.train.seed, console)
+    elif config.data.split:
+        share = config.data.split < 1
+        train, evaluation = split(
+            train,
+            fraction=config.data.split if share else None,
+            count=None if share else int(config.data.split),
+            seed=config.train.seed,
+        )
+    else:
+        evaluation = []
+    return train[: config.data.limit], evaluation
+
+
+def _read_datasets(datasets: list[DatasetSection], seed: int, console: Console) -> list[Record]:
+    notes: list[str] = []
+    read = [(read_all(each.path, format=each.format, notes=notes), each.weight) for each in datasets]
+    for note in notes:
+        console.print(f"note: {note}", markup=False)
+    return read[0][0] if len(read) == 1 and read[0][1] == 1 else mix(read, seed=seed)
+
+
+# --------------------------------------------------------------------------------------------------- training
+
+
+def _begin_folder(folder: Path, config: Config, data: Prepared) -> None:
+    """Make the run folder: options, card and check, before the first step."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / run_folder.CONFIG_FILE, config.dump())
+    report = {role: each.to_dict() for role, each in data.reports.items()}
+    write_text(folder / run_folder.CHECK_FILE, json.dumps(report, ensure_ascii=False, indent=2) + "\n")
+    card_of(config, data).save(folder)
+
+
+def _train(
+    config: Config,
+    args: Any,
+    model: Any,
+    tokenizer: Any,
+    data: Prepared,
+    checkpoint: Path | None,
+    console: Console,
+) -> dict[str, Any]:
+    from transformers.trainer_callback import PrinterCallback
+
+    from yuantune.batch.collate import collate
+    from yuantune.methods import METHODS
+    from yuantune.train.progress import (
+        LOG_FILE,
+        PLOT_FILE,
+        LogFile,
+        ProgressBar,
+        StopOnSignal,
+        plot_losses,
+        read_log,
+    )
+    from yuantune.train.step import SupervisedTrainer
+
+    folder = Path(config.output_dir)
+    rows_per_step = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+    bar = ProgressBar(console, rows_per_step)
+    stop = StopOnSignal()
+    trainer = SupervisedTrainer(
+        model=model,
+        args=args,
+        train_dataset=data.train,
+        eval_dataset=data.eval,
+        data_collator=functools.partial(collate, pad_id=tokenizer.pad_token_id),
+        callbacks=[LogFile(folder), bar, stop],
+    )
+    trainer.save_weights = METHODS[config.method].save
+    trainer.remove_callback(PrinterCallback)
+    started = time.monotonic()
+    first_step = _steps_of(checkpoint)
+    try:
+        with stop:
+            output = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    except OSError as error:
+        raise WorkFailed(
+            f"writing to {folder} failed: {error.strerror or error}", hint=_resume_hint(folder)
+        ) from error
+    finally:
+        bar.close()
+    seconds = time.monotonic() - started
+    steps = trainer.state.global_step
+    log = read_log(folder / LOG_FILE)
+    plot_losses(log, folder / PLOT_FILE)
+    if stop.received:
+        raise Interrupted(
+            f"stopped by signal {stop.received} after step {steps} of {trainer.state.max_steps}, state saved",
+            signal_number=stop.received,
+            hint=_resume_hint(folder),
+        )
+    # A run shorter than logging_steps logs no loss; the Trainer knows the mean.
+    losses = [line["loss"] for line in log if "loss" in line] or [output.training_loss]
+    evaluations = [line["eval_loss"] for line in log if "eval_loss" in line]
+    return {
+        "steps": steps,
+        "first_loss": losses[0],
+        "last_loss": losses[-1],
+        "eval_loss": evaluations[-1] if evaluations else None,
+        "seconds": seconds,
+        "rows_per_second": (steps - first_step) * rows_per_step / seconds,
+    }
+
+
+def training_arguments(config: Config) -> Any:
+    """`transformers.TrainingArguments` of the run: the `train` section under its own names, and what follows
+    from the rest of the config."""
+    from transformers import TrainingArguments
+
+    from yuantune.models.load import device_of
+
+    options = config.train.model_dump()
+    checkpointing = options.pop("gradient_checkpointing")
+    if not config.data.eval and not config.data.split:
+        options["eval_strategy"] = "no"
+    try:
+        return TrainingArguments(
+            output_dir=config.output_dir,
+            data_seed=config.train.seed,
+            use_cpu=device_of(config.model.device_map) == "cpu",
+            activation_checkpointing=checkpointing,
+            activation_checkpointing_kwargs={"use_reentrant": False} if checkpointing else None,
+            remove_unused_columns=False,
+            restore_callback_states_from_checkpoint=False,
+            logging_nan_inf_filter=False,
+            ddp_find_unused_parameters=False,
+            disable_tqdm=True,
+            dataloader_pin_memory=False,
+            **options,
+        )
+    except (ValueError, RuntimeError, ImportError) as error:
+        raise ConfigError(f"the train section: {error}") from None
+
+
+def card_of(config: Config, data: Prepared) -> Any:
+    """The run's `yuantune.json`."""
+    from yuantune.methods.card import Card
+    from yuantune.models.load import identity
+
+    return Card(
+        method=config.method,
+        options=method_options(config),
+        template=data.template.template.to_dict(),
+        framing=data.template.framing(),
+        base=identity(config.model.name, revision=config.model.revision),
+        model={**config.model.model_dump(), "dtype": weights_dtype(config)},
+        generate=config.generate.model_dump(),
+        max_length=config.data.max_length,
+        seed=config.train.seed,
+    )
+
+
+def _save_result(folder: Path, name: str, save: Any, tokenizer: Any) -> None:
+    """Write the trained weights, tokenizer and card into `folder/name`: whole, or not there."""
+    beside = folder / f".{name}.tmp"
+    shutil.rmtree(beside, ignore_errors=True)
+    try:
+        save(beside)
+        tokenizer.save_pretrained(beside)
+        shutil.copy(folder / "yuantune.json", beside)
+        shutil.rmtree(folder / name, ignore_errors=True)
+        os.replace(beside, folder / name)
+    except OSError as error:
+        raise WorkFailed(
+            f"{folder / name} could not be written: {error.strerror}", hint=_resume_hint(folder)
+        ) from error
+
+
+def _steps_of(checkpoint: Path | None) -> int:
+    return int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
+
+
+def _resume_hint(folder: Path) -> str:
+    return f"`yuantune train {folder} --resume` goes on from there"

@@ -1,0 +1,111 @@
+"""The training step, and the evaluation loss, as a subclass of transformers' Trainer.
+
+The loss of an optimizer step is the sum over its supervised tokens, divided once by their number: over all
+micro-batches of the accumulation and all processes. A mean a micro-batch would weigh short ones more.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+from transformers import Trainer
+from transformers.trainer import TRAINING_ARGS_NAME
+from transformers.trainer_utils import EvalLoopOutput
+
+from yuantune.batch.collate import Batch
+from yuantune.models.loss import supervised_loss
+
+
+class SupervisedTrainer(Trainer):
+    """Trainer over `Batch`es (`yuantune.batch.collate`); all but step, loss and evaluation is Trainer's own."""
+
+    # The loss below is already divided by the tokens of the whole accumulation.
+    loss_is_scaled_for_ga = True
+    save_weights: Callable[[nn.Module, Path], None]
+    """Set by whoever makes the trainer: the `save` of the run's method."""
+    tokens_seen = 0
+    """Real tokens (no padding) that went through the model in this process's training."""
+
+    # --------------------------------------------------------------------------------------------- the step
+    def training_step(
+        self, model: nn.Module, inputs: Batch, num_items_in_batch: torch.Tensor | int | None = None
+    ) -> torch.Tensor:
+        """One micro-batch: forward, loss, backward. The optimizer moves after the last one of the step."""
+        model.train()
+        batch = self._prepare_inputs(inputs)
+        with self.compute_loss_context_manager():
+            loss_sum = self._loss_sum(model, batch)
+            # Distributed processes average their gradients; the sum over all of them is wanted.
+            loss = loss_sum * self.accelerator.num_processes / num_items_in_batch
+        self.accelerator.backward(loss)
+        self.tokens_seen += int(batch["attention_mask"].sum())
+        return loss.detach()
+
+    def _loss_sum(self, model: nn.Module, batch: Batch) -> torch.Tensor:
+        return supervised_loss(
+            model,
+            batch["input_ids"],
+            batch["attention_mask"],
+            batch["row_S"],
+            batch["position_S"],
+            batch["label_S"],
+            batch["weight_S"],
+        )
+
+    def _get_num_items_in_batch(
+        self, batch_samples: Sequence[Batch], device: torch.device
+    ) -> torch.Tensor | int | None:
+        """Supervised weight of a whole optimizer step, over micro-batches and processes."""
+        total = sum((batch["weight_S"].sum() for batch in batch_samples), torch.zeros(())).to(device)
+        return self.accelerator.gather(total).sum().clamp(min=1.0)
+
+    # --------------------------------------------------------------------------------------------- checkpoints
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        """Trainer's files; the weights as the run's method writes them."""
+        folder = Path(output_dir or self.args.output_dir)
+        if self.args.should_save:
+            folder.mkdir(parents=True, exist_ok=True)
+            self.save_weights(self.accelerator.unwrap_model(self.model), folder)
+            torch.save(self.args, folder / TRAINING_ARGS_NAME)
+
+    # --------------------------------------------------------------------------------------------- evaluation
+    def evaluation_loop(
+        self,
+        dataloader: DataLoader[Any],
+        description: str,
+        prediction_loss_only: bool | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> EvalLoopOutput:
+        """`{prefix}_loss` over all supervised tokens of the evaluation data, and its perplexity."""
+        model = self._wrap_model(self.model, training=False)
+        model.eval()
+        state = torch.get_rng_state()  # A DataLoader draws from it; evaluating must not change what is trained.
+        total = torch.zeros(2, dtype=torch.float64)
+        rows = 0
+        with torch.no_grad():
+            for batch in self._eval_batches(dataloader):
+                with self.compute_loss_context_manager():
+                    loss_sum = self._loss_sum(model, batch)
+                total += torch.stack([loss_sum.double(), batch["weight_S"].sum().double()]).cpu()
+                rows += len(batch["input_ids"])
+        torch.set_rng_state(state)
+        exact = torch.float32 if self.args.device.type == "mps" else torch.float64
+        loss_sum, tokens = self.accelerator.reduce(total.to(self.args.device, exact)).tolist()
+        loss = loss_sum / max(tokens, 1.0)
+        metrics = {
+            f"{metric_key_prefix}_loss": loss,
+            f"{metric_key_prefix}_perplexity": math.exp(min(loss, 700.0)),
+        }
+        return EvalLoopOutput(predictions=None, label_ids=None, metrics=metrics, num_samples=rows)
+
+    def _eval_batches(self, dataloader: DataLoader[Any]) -> Iterator[Batch]:
+        self.callback_handler.eval_dataloader = dataloader
+        for batch in dataloader:
+            yield self._prepare_inputs(batch)

@@ -1,0 +1,224 @@
+"""The commands as a person meets them: output, exit codes, and errors without a traceback."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import yuantune
+from yuantune.cli import main
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
+    """Run a command in this process: exit code, stdout, stderr."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["yuantune", *map(str, words)])
+        patch.setenv("COLUMNS", "200")
+        with pytest.raises(SystemExit) as ended:
+            main()
+    captured = capsys.readouterr()
+    code = ended.value.code
+    return (code if isinstance(code, int) else 0), captured.out, captured.err
+
+
+@pytest.fixture
+def config_file(tmp_path: Path, yuan_folder: Path, rows_file: Path) -> Path:
+    """A config that trains in a second; its run folder is `run` beside it."""
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        f"""
+output_dir: {tmp_path / "run"}
+template: resume-ner
+model: {{name: {yuan_folder}, device_map: cpu}}
+data: {{train: {rows_file}, eval: {rows_file}}}
+lora: {{r: 2}}
+train: {{per_device_train_batch_size: 3, num_train_epochs: 1, learning_rate: 1e-2}}
+generate: {{max_new_tokens: 6}}
+""",
+        encoding="utf-8",
+    )
+    return path
+
+
+def test_train_then_generate(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, config_file: Path, rows_file: Path
+) -> None:
+    code, out, err = run(capsys, "train", config_file)
+    assert (code, out) == (0, "")
+    assert "trainable params:" in err
+    assert "yuantune generate" in err
+
+    code, out, err = run(capsys, "generate", tmp_path / "run", "--text", "张三", "--text", "李四", "--raw")
+    assert code == 0
+    assert len(out.splitlines()) >= 2
+
+    answers = tmp_path / "answers.jsonl"
+    code, out, err = run(capsys, "generate", tmp_path / "run", "--input", rows_file, "--output", answers)
+    assert (code, out) == (0, "")
+    rows = [json.loads(line) for line in answers.read_text("utf-8").splitlines()]
+    assert [row["source"] for row in rows] == [f"{rows_file}:{n}" for n in range(1, 7)]
+    assert all(row["answer_tokens"] <= 6 for row in rows)
+
+    # What is there is never written over.
+    assert run(capsys, "generate", tmp_path / "run", "--input", rows_file, "--output", answers)[0] == 2
+    code, _, err = run(capsys, "train", config_file)
+    assert code == 2
+    assert "already exists" in err
+    assert "--resume" in err
+    code, _, err = run(capsys, "train", tmp_path / "run")
+    assert code == 2
+    assert run(capsys, "train", tmp_path / "run", "--resume")[0] == 0
+
+
+def test_quickstart_splits_trains_and_scores(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, yuan_folder: Path, rows_file: Path
+) -> None:
+    settings = ["data.split=2", "train.max_steps=2", "generate.max_new_tokens=4", "model.device_map=cpu"]
+    sets = [word for setting in settings for word in ("--set", setting)]
+    code, _, err = run(
+        capsys, "quickstart", rows_file, "--model", yuan_folder, "--output-dir", tmp_path / "q", *sets
+    )
+    assert code == 0, err
+    assert "F1" in err
+    scores = json.loads((tmp_path / "q" / "eval" / "heldout" / "scores.json").read_text("utf-8"))
+    assert scores["rows"] == 2
+    assert {"micro", "macro", "per_type", "valid", "exact"} <= scores.keys()
+    card = json.loads((tmp_path / "q" / "yuantune.json").read_text("utf-8"))
+    assert card["template"]["name"] == "extract"  # chosen by the records' shape
+    assert "组织名" in card["template"]["labels"]
+
+
+def test_demo_runs(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """The whole demo with two training steps: base scored, trained, scored, the tutorial's question answered."""
+    quick = ["train.max_steps=2", "generate.max_new_tokens=2", "train.per_device_train_batch_size=2"]
+    sets = [word for setting in quick for word in ("--set", setting)]
+    code, out, err = run(capsys, "demo", "--output-dir", tmp_path / "demo", *sets)
+    assert code == 0
+    assert "张三,汉族,金融学硕士。" in err
+    assert "before" in err
+    assert "after" in err
+    assert out.strip()
+    assert (tmp_path / "demo" / "adapter" / "adapter_model.safetensors").is_file()
+
+
+def test_init_env_and_version(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "new.yaml"
+    assert run(capsys, "init", path, "--data", "rows.jsonl", "--model", "yuan2-mini")[0] == 0
+    config = yuantune.load_config(path)
+    assert config.data.train[0].path == "rows.jsonl"
+    assert run(capsys, "init", path)[0] == 2
+    code, out, _ = run(capsys, "env", "--json")
+    assert code == 0
+    assert json.loads(out)["yuantune"] == yuantune.__version__
+    assert run(capsys, "--version")[1].strip() == f"yuantune {yuantune.__version__}"
+
+
+def _broken(tmp_path: Path, rows_file: Path, yuan_folder: Path, what: str) -> list[str]:
+    """Settings that make the config wrong in one way."""
+    if what == "missing file":
+        return [f"data.train={tmp_path / 'none.jsonl'}"]
+    if what == "broken JSON":
+        rows_file.write_text('{"text": "a", "labels": {}}\n{"text": "b", \n', encoding="utf-8")
+    if what == "wrong encoding":
+        rows_file.write_bytes('{"text": "张三是一位工程师", "labels": {}}\n'.encode("gb18030"))
+    if what == "unknown option":
+        return ["train.learning_rat=1"]
+    if what == "unknown template":
+        return ["template=resume_ner"]
+    if what == "label outside the schema":
+        rows_file.write_text('{"text": "张三", "labels": {"名字": ["张三"]}}\n', encoding="utf-8")
+    if what == "no weights":
+        model = tmp_path / "model"
+        shutil.copytree(yuan_folder, model)
+        (model / "model.safetensors").unlink()
+        return [f"model.name={model}"]
+    if what == "missing tokens":
+        return ['template={prompt: "{text}", prompt_end: "<none>", labels: [姓名]}']
+    if what == "run folder exists":
+        (tmp_path / "run").mkdir()
+        (tmp_path / "run" / "mine.txt").write_text("keep", encoding="utf-8")
+    if what == "not a value":
+        return ["train.seed=many"]
+    return []
+
+
+@pytest.mark.parametrize(
+    ("what", "expected"),
+    [
+        ("missing file", "none.jsonl"),
+        ("broken JSON", "rows.jsonl:2"),
+        ("wrong encoding", "GB18030"),
+        ("unknown option", "did you mean 'train.learning_rate'"),
+        ("unknown template", "did you mean 'resume-ner'"),
+        ("label outside the schema", "rows.jsonl:1: unknown label type '名字'"),
+        ("no weights", "weights"),
+        ("missing tokens", "<none>"),
+        ("no disk space", "not enough disk space"),
+        ("run folder exists", "already exists"),
+        ("not a value", "--set train.seed=many"),
+    ],
+)
+def test_bad_input(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    config_file: Path,
+    rows_file: Path,
+    yuan_folder: Path,
+    what: str,
+    expected: str,
+) -> None:
+    settings = _broken(tmp_path, rows_file, yuan_folder, what)
+    if what == "no disk space":
+        usage = shutil.disk_usage(tmp_path)
+        monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
+    before = sorted(tmp_path.rglob("*"))
+    code, out, err = run(
+        capsys, "train", config_file, *[word for setting in settings for word in ("--set", setting)]
+    )
+    assert (code, out) == (2, "")
+    assert expected in err
+    assert err.startswith(("error:", "note:", "train:")) or "error:" in err
+    assert "Traceback" not in err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["generate", "nowhere", "--text", "a"],
+        ["generate", "nowhere"],
+        ["generate", "nowhere", "--text", "a", "--input", "b"],
+        ["train", "none.yaml"],
+        ["quickstart", "none.jsonl"],
+        ["trian"],
+        ["train"],
+        ["bench", "train", "--recipes", "none"],
+    ],
+)
+def test_bad_usage(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run(capsys, *words)
+    assert code == 2
+    assert "Traceback" not in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_import_is_cheap() -> None:
+    code = "import sys, yuantune, yuantune.cli; sys.exit(any(m in sys.modules for m in ('torch', 'transformers')))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_public_names() -> None:
+    assert sorted(yuantune.__all__) == yuantune.__all__ or set(yuantune.__all__) == set(yuantune._HOME)
+    for name in yuantune.__all__:
+        assert getattr(yuantune, name) is not None
+    with pytest.raises(AttributeError, match="nope"):
+        _ = yuantune.nope

@@ -1,0 +1,234 @@
+"""A run from config to run folder: what it leaves, that it repeats bit for bit, resumes, and loads anywhere."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+
+import yuantune
+from yuantune.config import Config
+from yuantune.errors import ConfigError, DataError, Interrupted, ModelError, RunError, TemplateError
+from yuantune.train import folder as run_folder
+from yuantune.train.run import fine_tune
+
+QUIET = Console(quiet=True)
+
+
+def config(model: Path, data: Path, out: Path, **changes: Any) -> Config:
+    options: dict[str, Any] = {
+        "output_dir": str(out),
+        "template": "resume-ner",
+        "model": {"name": str(model), "dtype": "float32", "device_map": "cpu"},
+        "data": {"train": str(data), "eval": str(data)},
+        "lora": {"r": 2},
+        "train": {"per_device_train_batch_size": 2, "num_train_epochs": 2, "learning_rate": 1e-2},
+        "generate": {"max_new_tokens": 8},
+    }
+    for name, value in changes.items():
+        section, _, option = name.partition("__")
+        if option:
+            options.setdefault(section, {})[option] = value
+        else:
+            options[section] = value
+    return Config.model_validate(options)
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, yuan_folder: Path) -> tuple[Path, Path]:
+    """A finished run and its data."""
+    from tests.conftest import ROWS
+
+    home = tmp_path_factory.mktemp("run")
+    data = home / "rows.jsonl"
+    data.write_text(
+        "".join(json.dumps({"text": t, "labels": labels}, ensure_ascii=False) + "\n" for t, labels in ROWS), "utf-8"
+    )
+    fine_tune(config(yuan_folder, data, home / "run"), console=QUIET)
+    return home / "run", data
+
+
+def test_the_run_folder(finished: tuple[Path, Path]) -> None:
+    run, _ = finished
+    assert sorted(path.name for path in run.iterdir()) == [
+        "adapter", "check.json", "checkpoint-3", "checkpoint-6", "config.yaml", "log.jsonl", "loss.png",
+        "yuantune.json",
+    ]  # fmt: skip
+    assert {"adapter_config.json", "adapter_model.safetensors", "yuantune.json"} <= {
+        path.name for path in (run / "adapter").iterdir()
+    }
+    assert {"trainer_state.json", "optimizer.pt", "scheduler.pt", "rng_state.pth"} <= {
+        path.name for path in (run / "checkpoint-3").iterdir()
+    }
+    log = [json.loads(line) for line in (run / "log.jsonl").read_text("utf-8").splitlines()]
+    losses = [line["loss"] for line in log if "loss" in line]
+    assert len(losses) == 6
+    assert losses[-1] < losses[0]
+    assert sum("eval_loss" in line for line in log) == 2
+    assert (run / "loss.png").read_bytes().startswith(b"\x89PNG")
+    card = json.loads((run / "yuantune.json").read_text("utf-8"))
+    assert list(card["template"]["labels"])[:2] == ["姓名", "国籍"]
+    assert card["framing"]["prompt_end"] == "<sep>"
+    assert card["versions"]["yuantune"] == yuantune.__version__
+    assert card["seed"] == 42
+
+
+def test_same_seed_same_run(finished: tuple[Path, Path], tmp_path: Path, yuan_folder: Path) -> None:
+    run, data = finished
+    fine_tune(config(yuan_folder, data, tmp_path / "again"), console=QUIET)
+    assert (tmp_path / "again" / "log.jsonl").read_bytes() == (run / "log.jsonl").read_bytes()
+    weights = Path("adapter") / "adapter_model.safetensors"
+    assert digest(tmp_path / "again" / weights) == digest(run / weights)
+    fine_tune(config(yuan_folder, data, tmp_path / "other", train__seed=7), console=QUIET)
+    assert digest(tmp_path / "other" / weights) != digest(run / weights)
+
+
+def test_resume_ends_where_the_whole_run_ended(
+    finished: tuple[Path, Path], tmp_path: Path, yuan_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal in the second epoch's middle leaves a state from which the run ends bit for bit the same."""
+    from yuantune.train.progress import LogFile
+
+    run, data = finished
+    options = config(yuan_folder, data, tmp_path / "cut")
+    plain = LogFile.on_log
+
+    def interrupt(self: LogFile, args: Any, state: Any, *rest: Any, **more: Any) -> None:
+        plain(self, args, state, *rest, **more)
+        if state.global_step == 4:
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(LogFile, "on_log", interrupt)
+    with pytest.raises(Interrupted, match="after step 5") as caught:
+        fine_tune(options, console=QUIET)
+    assert caught.value.exit_code == 143
+    assert "--resume" in caught.value.hint
+    assert not (tmp_path / "cut" / "adapter").exists()
+    monkeypatch.undo()
+    with pytest.raises(RunError, match="already exists"):
+        fine_tune(options, console=QUIET)
+    fine_tune(options, resume=True, console=QUIET)
+    weights = Path("adapter") / "adapter_model.safetensors"
+    assert digest(tmp_path / "cut" / weights) == digest(run / weights)
+    assert (tmp_path / "cut" / "log.jsonl").read_bytes() == (run / "log.jsonl").read_bytes()
+
+
+def test_resume_refuses_another_run(finished: tuple[Path, Path], yuan_folder: Path) -> None:
+    run, data = finished
+    with pytest.raises(RunError, match="options differ") as caught:
+        fine_tune(config(yuan_folder, data, run, lora__r=4, train__seed=1), resume=True, console=QUIET)
+    assert {problem.where for problem in caught.value.problems} == {"lora.r", "train.seed"}
+
+
+def test_a_checkpoint_without_its_last_file_is_passed_over(finished: tuple[Path, Path], tmp_path: Path) -> None:
+    shutil.copytree(finished[0], tmp_path / "run")
+    assert run_folder.newest_checkpoint(tmp_path / "run") == tmp_path / "run" / "checkpoint-6"
+    (tmp_path / "run" / "checkpoint-6" / "trainer_state.json").write_text("{", "utf-8")
+    assert run_folder.newest_checkpoint(tmp_path / "run") == tmp_path / "run" / "checkpoint-3"
+
+
+def test_the_adapter_loads_with_plain_peft(finished: tuple[Path, Path], yuan_folder: Path) -> None:
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    run, _ = finished
+    plain = PeftModel.from_pretrained(
+        AutoModelForCausalLM.from_pretrained(yuan_folder, dtype="float32"), run / "adapter"
+    ).eval()
+    ours = yuantune.load(run)
+    record = yuantune.Record(yuantune.Source("t", 1), "张三,汉族,金融学硕士。")
+    ids = torch.tensor([ours.template.prompt(record).ids])
+    with torch.inference_mode():
+        mine, theirs = ours.model(input_ids=ids).logits, plain(input_ids=ids).logits
+        base = plain.get_base_model()
+        with plain.disable_adapter():
+            before = base(input_ids=ids).logits
+    assert torch.equal(mine, theirs)
+    assert not torch.equal(mine, before)
+
+
+def test_answers_use_the_saved_prompt_and_name_a_changed_base(
+    finished: tuple[Path, Path], tmp_path: Path, yuan_folder: Path
+) -> None:
+    run, data = finished
+    extractor = yuantune.load(run)
+    assert extractor.template.template.name == "resume-ner"
+    assert isinstance(extractor.extract("张三,汉族,金融学硕士。"), dict)
+    assert len(extractor.extract(["张三", "李四"])) == 2
+    # The same folder with another tokenizer is another base.
+    base = tmp_path / "base"
+    shutil.copytree(yuan_folder, base)
+    fine_tune(config(base, data, tmp_path / "run", train__max_steps=1), console=QUIET)
+    tokenizer = json.loads((base / "tokenizer_config.json").read_text("utf-8"))
+    (base / "tokenizer_config.json").write_text(json.dumps({**tokenizer, "model_max_length": 5}), "utf-8")
+    with pytest.raises(ModelError, match="not the model that"):
+        yuantune.load(tmp_path / "run")
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_llama_trains_and_answers(tmp_path: Path, llama_folder: Path, rows_file: Path, method: str) -> None:
+    options = config(llama_folder, rows_file, tmp_path / "run", method=method, data__max_length=2048)
+    result = fine_tune(options, console=QUIET)
+    assert result.last_loss < result.first_loss
+    assert (tmp_path / "run" / ("adapter" if method == "lora" else "model")).is_dir()
+    predictions = list(yuantune.load(tmp_path / "run").predict([yuantune.Record(yuantune.Source("t", 1), "张三")]))
+    assert predictions[0].answer_tokens <= 8
+    fine_tune(options, resume=True, console=QUIET)  # nothing is left to do, and that is no failure
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "expected"),
+    [
+        ({"data__train": "missing.jsonl"}, DataError, "missing.jsonl"),
+        ({"data__train": []}, ConfigError, "names no data"),
+        ({"template": "resume-nr"}, TemplateError, "did you mean 'resume-ner'"),
+        ({"template": {"prompt": "{text}", "labels": ["姓名"]}}, DataError, "unknown label type"),
+        ({"template": {"prompt": "{text}", "prompt_end": "<nope>", "labels": ["姓名"]}}, TemplateError, "<nope>"),
+        ({"model__name": "yuan2-mni"}, ModelError, "did you mean 'yuan2-mini'"),
+        ({"data__max_length": 100}, DataError, "max_length"),
+        ({"lora__target_modules": ["q_prj"]}, ConfigError, "did you mean 'q_proj'"),
+        ({"train__lr_scheduler_type": "linearr"}, ConfigError, "linearr"),
+        ({"train__optim": "adam_w"}, ConfigError, "adam_w"),
+    ],
+)
+def test_mistakes_come_before_anything_is_written(
+    tmp_path: Path, yuan_folder: Path, rows_file: Path, changes: dict[str, Any], error: type, expected: str
+) -> None:
+    with pytest.raises(error, match=expected) as caught:
+        fine_tune(config(yuan_folder, rows_file, tmp_path / "run", **changes), console=QUIET)
+    assert caught.value.exit_code == 2
+    assert not (tmp_path / "run").exists()
+
+
+def test_no_disk_space(tmp_path: Path, yuan_folder: Path, rows_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
+    with pytest.raises(RunError, match="not enough disk space"):
+        fine_tune(config(yuan_folder, rows_file, tmp_path / "run"), console=QUIET)
+    assert not (tmp_path / "run").exists()
+
+
+def test_space_counts_the_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    each = 3 * 2**20
+    monkeypatch.setattr(
+        shutil, "disk_usage", lambda path: usage._replace(free=run_folder.RESERVE + 2**20 + 3 * each)
+    )
+    options = Config.model_validate({"train": {"num_train_epochs": 3}})
+    run_folder.check_space(tmp_path / "run", options, trained_bytes=2**20, steps_per_epoch=17)
+    options = Config.model_validate({"train": {"num_train_epochs": 4}})
+    with pytest.raises(RunError, match="4 checkpoints"):
+        run_folder.check_space(tmp_path / "run", options, trained_bytes=2**20, steps_per_epoch=17)
+    options = Config.model_validate({"train": {"num_train_epochs": 40, "save_total_limit": 2}})
+    run_folder.check_space(tmp_path / "run", options, trained_bytes=2**20, steps_per_epoch=17)
