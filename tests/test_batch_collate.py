@@ -18,9 +18,7 @@ def examples(draw: st.DrawFn) -> list[Example]:
         st.lists(st.lists(st.tuples(st.integers(1, 50), st.booleans()), min_size=1, max_size=12), min_size=1)
     )
     return [
-        Example(
-            ids=[i for i, _ in row], supervised=[s for _, s in row], text_span=(0, 0), source=Source("t", n)
-        )
+        Example(ids=[i for i, _ in row], supervised=[s for _, s in row], text_span=(0, 0), source=Source("t", n))
         for n, row in enumerate(rows, 1)
     ]
 
@@ -38,8 +36,6 @@ def test_triples_are_shifted_labels(rows: list[Example]) -> None:
                 expected.append((r, position, label))
         assert batch["input_ids"][r].tolist() == row.ids + [PAD] * (longest - len(row.ids))
         assert batch["attention_mask"][r].tolist() == [1] * len(row.ids) + [0] * (longest - len(row.ids))
-    triples = zip(
-        batch["row_S"].tolist(), batch["position_S"].tolist(), batch["label_S"].tolist(), strict=True
-    )
+    triples = zip(batch["row_S"].tolist(), batch["position_S"].tolist(), batch["label_S"].tolist(), strict=True)
     assert list(triples) == expected
     assert batch["weight_S"].tolist() == [1.0] * len(expected)

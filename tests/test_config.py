@@ -53,9 +53,7 @@ def test_lora_options_are_those_of_peft() -> None:
 def test_settings_override_the_file(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_text("train:\n  learning_rate: 5e-5\n  seed: 1\ndata:\n  train: a.jsonl\n", encoding="utf-8")
-    config = load_config(
-        path, ["train.learning_rate=1e-4", "data.train=[b.jsonl, {path: c.jsonl, weight: 2}]"]
-    )
+    config = load_config(path, ["train.learning_rate=1e-4", "data.train=[b.jsonl, {path: c.jsonl, weight: 2}]"])
     assert config.train.learning_rate == 1e-4
     assert config.train.seed == 1
     assert [(d.path, d.weight) for d in config.data.train] == [("b.jsonl", 1.0), ("c.jsonl", 2.0)]
@@ -73,8 +71,7 @@ def test_all_problems_at_once_with_lines_and_nearest_names(tmp_path: Path) -> No
     assert "'fast'" in text
     assert f"{path}:6: unknown option lora.rank" in text
     assert (
-        "--set train.num_epochs=3: unknown option train.num_epochs (did you mean 'train.num_train_epochs'?)"
-        in text
+        "--set train.num_epochs=3: unknown option train.num_epochs (did you mean 'train.num_train_epochs'?)" in text
     )
     assert caught.value.exit_code == 2
 

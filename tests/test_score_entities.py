@@ -46,8 +46,7 @@ def test_equals_crossing_off_one_by_one(
     assert score.valid == sum(p is not None for _, p in pairs)
     for kind, counts in score.per_type.items():
         per_type = [
-            brute_force({kind: g.get(kind, [])}, None if p is None else {kind: p.get(kind, [])})
-            for g, p in pairs
+            brute_force({kind: g.get(kind, [])}, None if p is None else {kind: p.get(kind, [])}) for g, p in pairs
         ]
         assert (counts.hits, counts.predicted, counts.gold) == tuple(map(sum, zip(*per_type, strict=True)))
 

@@ -132,7 +132,8 @@ class TrainSection(Section):
     fp16: bool = False
     """Autocast to float16 with loss scaling (CUDA)."""
     gradient_checkpointing: bool = False
-    """Recompute activations in the backward pass: less memory, about a third more time."""
+    """Recompute activations in the backward pass: less memory, about a third more time. (transformers 5 calls it
+    activation_checkpointing, too.)"""
     logging_steps: float = Field(default=1, gt=0)
     """Steps between two lines of log.jsonl."""
     eval_strategy: Literal["no", "steps", "epoch"] = "epoch"

@@ -9,7 +9,7 @@ from yuantune.errors import YuantuneError
 
 out = Console(highlight=False, soft_wrap=True)
 """Standard output: what a pipe would read."""
-err = Console(stderr=True, highlight=False)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
 """Standard error: progress, tables, notes, errors."""
 
 SHOWN = 20
@@ -18,10 +18,10 @@ SHOWN = 20
 
 def print_error(error: YuantuneError) -> None:
     """Print an error's message, its problems and its hint to stderr, readable without colour."""
-    err.print(f"[bold red]error:[/] {escape(error.message)}", soft_wrap=True)
+    err.print(f"[bold red]error:[/] {escape(error.message)}")
     for problem in error.problems[:SHOWN]:
-        err.print(f"  {escape(str(problem))}", soft_wrap=True)
+        err.print(f"  {escape(str(problem))}")
     if len(error.problems) > SHOWN:
         err.print(f"  … and {len(error.problems) - SHOWN} more")
     if error.hint:
-        err.print(f"[bold]hint:[/] {escape(error.hint)}", soft_wrap=True)
+        err.print(f"[bold]hint:[/] {escape(error.hint)}")

@@ -37,9 +37,12 @@ def get(
 
     from yuantune.models import hub
     from yuantune.models.folder import read_config, refuse_mixture, require
-    from yuantune.models.load import resolve
+    from yuantune.models.load import BUILTIN, resolve, save_builtin
 
-    if hub.parse(name) is None or Path(name).is_dir():
+    if name in BUILTIN and to is not None:
+        folder = save_builtin(name, to)
+        err.print("nothing to download: the built-in model was written as an ordinary model folder")
+    elif hub.parse(name) is None or Path(name).is_dir():
         folder = resolve(name)
         err.print("nothing to download: the model is here already")
     else:

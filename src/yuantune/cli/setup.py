@@ -21,6 +21,7 @@ def init(
     path: Annotated[Path, typer.Argument(help="Where to write the config.")] = Path("yuantune.yaml"),
     data: Annotated[str | None, typer.Option(help="Training data to put into it.")] = None,
     model: Annotated[str | None, typer.Option(help="Base model to put into it.")] = None,
+    template: Annotated[str | None, typer.Option(help="Prompt template to put into it.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> None:
     """Write a config file with every option, its default and what it means."""
@@ -34,6 +35,8 @@ def init(
         values["data"] = {"train": data}
     if model:
         values["model"] = {"name": model}
+    if template:
+        values["template"] = template
     write_text(path, commented_config(values))
     err.print(f"wrote {path}")
     err.print(f"next: edit data.train in it, then `yuantune train {path}`")

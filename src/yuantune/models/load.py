@@ -183,6 +183,17 @@ def load_model(
     return model.eval()
 
 
+def save_builtin(name: str, target: Path) -> Path:
+    """Write a built-in model as an ordinary model folder, which plain `from_pretrained` loads.
+
+    Raises ModelError where `target` already holds something."""
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise ModelError(f"{target} is already there", hint="name a new folder")
+    load_model(name, device_map="cpu").save_pretrained(str(target))
+    load_tokenizer(name).save_pretrained(str(target))
+    return target
+
+
 def dtype_of(dtype: str, name: str | Path) -> torch.dtype:
     """The number format that `dtype` means for the model called `name`. Raises ModelError for an unknown one."""
     import torch

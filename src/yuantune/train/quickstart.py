@@ -45,7 +45,7 @@ def demo_config(output_dir: str) -> Config:
             "data": {"train": str(SAMPLE / "train.jsonl"), "eval": str(SAMPLE / "test.jsonl")},
             "train": {
                 "learning_rate": 3e-3,
-                "num_train_epochs": 6,
+                "num_train_epochs": 3,
                 "lr_scheduler_type": "cosine",
                 "warmup_steps": 0.05,
                 "eval_strategy": "no",
@@ -61,7 +61,7 @@ def quickstart(config: Config, *, score_before: bool = False, console: Console |
     """Train by `config`, answer its evaluation rows and score them; all is written into the run folder.
 
     `score_before` answers them with the untrained model too: what training changed is then a figure."""
-    console = console or Console(stderr=True, highlight=False)
+    console = console or Console(stderr=True, highlight=False, soft_wrap=True)
     before = _score_base(config, console) if score_before else None
     run = fine_tune(config, console=console)
     _, held_out = read_records(config, Console(quiet=True))

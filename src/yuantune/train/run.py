@@ -57,7 +57,7 @@ def fine_tune(config: Config, *, resume: bool = False, console: Console | None =
 
     With `resume`, goes on from the folder's newest checkpoint. Notes and progress go to `console` (default:
     stderr). Raises the errors of `yuantune.errors`: a UserError comes before anything is written."""
-    console = console or Console(stderr=True, highlight=False)
+    console = console or Console(stderr=True, highlight=False, soft_wrap=True)
     folder = Path(config.output_dir)
     checkpoint = run_folder.check_resumable(folder, config) if resume else None
     if not resume:
