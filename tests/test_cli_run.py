@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 import yuantune
+from tests.conftest import ROWS
+from yuantune import Prediction, Record
 from yuantune.cli import main
 
 
@@ -91,6 +93,78 @@ def test_quickstart_splits_trains_and_scores(
     card = json.loads((tmp_path / "q" / "yuantune.json").read_text("utf-8"))
     assert card["template"]["name"] == "extract"  # chosen by the records' shape
     assert "组织名" in card["template"]["labels"]
+
+
+def test_quickstart_on_the_tutorials_own_rows_scores_them(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, yuan_folder: Path
+) -> None:
+    """Whole prompts and answers as text: the answers are labels all the same."""
+    rows = [{"input": f"识别: {text}", "output": json.dumps(labels, ensure_ascii=False)} for text, labels in ROWS]
+    code, err, folder = quickstart(capsys, tmp_path, yuan_folder, rows)
+    assert code == 0, err
+    scores = json.loads((folder / "eval" / "heldout" / "scores.json").read_text("utf-8"))
+    assert scores["rows"] == 2
+    assert scores["micro"]["gold"] > 0
+
+
+@pytest.mark.parametrize("shape", ["instruction", "chat"])
+def test_quickstart_on_free_text(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, yuan_folder: Path, shape: str
+) -> None:
+    """There is nothing to score, and it says so; the run answers its own kind of records, and plain texts."""
+    rows: list[dict[str, object]] = []
+    for number in range(6):
+        question, answer = f"第{number}个问题", f"第{number}个回答"
+        if shape == "chat":
+            turns = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+            rows.append({"messages": [*turns, *turns]})
+        else:
+            rows.append({"instruction": "回答", "input": question, "output": answer})
+    code, err, folder = quickstart(capsys, tmp_path, yuan_folder, rows)
+    assert code == 0, err
+    assert "no scores" in err
+    predictions = (folder / "eval" / "heldout" / "predictions.jsonl").read_text("utf-8").splitlines()
+    assert len(predictions) == 2
+    assert not (folder / "eval" / "heldout" / "scores.json").exists()
+    code, out, err = run(capsys, "generate", folder, "--input", tmp_path / "rows.jsonl", "--batch-size", "4")
+    assert (code, len(out.splitlines())) == (0, 6), err
+    assert run(capsys, "generate", folder, "--text", "你好")[0] == 0
+
+
+def quickstart(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, model: Path, rows: list[dict[str, object]]
+) -> tuple[int, str, Path]:
+    """Two steps on four rows, two are held out. Returns exit code, stderr and the run folder."""
+    path, folder = tmp_path / "rows.jsonl", tmp_path / "[q] :x:"
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
+    settings = ["data.split=2", "train.max_steps=2", "generate.max_new_tokens=4", "model.device_map=cpu"]
+    sets = [word for setting in settings for word in ("--set", setting)]
+    code, _, err = run(capsys, "quickstart", path, "--model", model, "--output-dir", folder, *sets)
+    assert code or f"yuantune generate {folder} " in err
+    return code, err, folder
+
+
+def test_text_is_printed_as_it_is(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither markup nor emoji codes in a text mean anything."""
+    from yuantune.infer import extractor
+
+    class Echo:
+        max_new_tokens = batch_size = 1
+
+        def predict(self, records: list[Record]) -> list[Prediction]:
+            return [Prediction(r.source, r.text, r.text, None, True, 1, 1, 0.0) for r in records]
+
+    monkeypatch.setattr(extractor, "load", lambda run, device_map: Echo())
+    odd = ":x: [bold]a[/] [/nothing]"
+    code, out, _ = run(capsys, "generate", "run", "--text", odd)
+    assert (code, out) == (0, odd + "\n")
+    file = tmp_path / "[a].jsonl"
+    code, out, err = run(capsys, "generate", "run", "--text", odd, "--output", file)
+    assert (code, out) == (0, "")
+    assert f"wrote 1 answers to {file}" in err
+    assert json.loads(file.read_text("utf-8"))["raw"] == odd
 
 
 def test_demo_runs(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -199,6 +273,11 @@ def test_bad_input(
         ["trian"],
         ["train"],
         ["bench", "train", "--recipes", "none"],
+        ["bench", "train", "--data", "none.jsonl"],
+        ["bench", "train", "--dtype", "float23"],
+        ["bench", "train", "--batch-size", "1000"],
+        ["generate", "nowhere", "--text", b"\xd5\xc5".decode("utf-8", "surrogateescape")],
+        ["init", "--data", b"\xd5\xc5".decode("utf-8", "surrogateescape")],
     ],
 )
 def test_bad_usage(
@@ -211,13 +290,35 @@ def test_bad_usage(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_place_that_cannot_be_written_is_refused_before_the_work(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("mine", encoding="utf-8")
+    for words, expected in (
+        (["generate", "nowhere", "--text", "a", "--output", tmp_path / "no" / "a.jsonl"], "does not exist"),
+        (["generate", "nowhere", "--text", "a", "--output", tmp_path], "is a folder"),
+        (["init", file / "new.yaml"], "cannot be made"),
+        (["demo", "--output-dir", file / "demo"], "is a file"),
+        (["demo", "--output-dir", tmp_path], "already exists"),
+    ):
+        code, _, err = run(capsys, *words)
+        assert (code, expected in err) == (2, True), err
+        assert "answering" not in err
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    code, _, err = run(capsys, "generate", "nowhere", "--text", "a", "--output", tmp_path / "a.jsonl")
+    assert (code, "may not be written to" in err) == (2, True)
+    assert list(tmp_path.iterdir()) == [file]
+
+
 def test_import_is_cheap() -> None:
     code = "import sys, yuantune, yuantune.cli; sys.exit(any(m in sys.modules for m in ('torch', 'transformers')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_public_names() -> None:
-    assert sorted(yuantune.__all__) == yuantune.__all__ or set(yuantune.__all__) == set(yuantune._HOME)
+    assert sorted(yuantune.__all__) == yuantune.__all__
+    assert set(yuantune.__all__) == set(yuantune._HOME)
     for name in yuantune.__all__:
         assert getattr(yuantune, name) is not None
     with pytest.raises(AttributeError, match="nope"):

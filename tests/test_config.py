@@ -83,6 +83,7 @@ def test_all_problems_at_once_with_lines_and_nearest_names(tmp_path: Path) -> No
         (b"- 1\n", "holds a list"),
         (b"\xff\xfe\x00", "not UTF-8"),
         (b"a: !!python/object/apply:os.system ['true']\n", "not valid YAML"),
+        (b"output_dir: 2024-13-01\n", "put it in quotes"),
     ],
 )
 def test_broken_files(tmp_path: Path, content: bytes, expected: str) -> None:
@@ -101,6 +102,33 @@ def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_text("# nothing\n", encoding="utf-8")
     assert load_config(path) == Config()
+
+
+def test_an_empty_section_is_its_defaults(tmp_path: Path) -> None:
+    """All its options commented out."""
+    path = tmp_path / "c.yaml"
+    path.write_text("train:\n  # seed: 1\nlora:\n", encoding="utf-8")
+    assert load_config(path) == Config()
+    assert load_config(path, ["train.seed=3"]).train.seed == 3
+    assert load_config(None, ["output_dir=2024-13-01"]).output_dir == "2024-13-01"
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (["data.split=1.5"], "data.split is a share below 1 or a whole number of rows"),
+        (["train.num_train_epochs=.inf"], "finite number"),
+        (["train.learning_rate=.nan"], "train.learning_rate: input should be"),
+        (["train.seed=-1"], "train.seed: input should be greater"),
+        (["train.seed=4294967296"], "train.seed: input should be less"),
+        (["method=full", "model.dtype=float16"], "float32"),
+        (["method=full", "model.dtype=bfloat16", "train.fp16=true"], "float32"),
+        (["output_dir=null"], "output_dir: input should be a valid string"),
+    ],
+)
+def test_values_that_cannot_work(settings: list[str], expected: str) -> None:
+    with pytest.raises(ConfigError, match=expected):
+        load_config(None, settings)
 
 
 @pytest.mark.parametrize("setting", ["train.seed", "=1", "train.=1", "template.x.y=1 ]["])

@@ -236,6 +236,9 @@ def missing_tensor(folder: Path) -> None:
         (lambda f: edit(f / "config.json", model_type=None), "has no model_type"),
         (lambda f: edit(f / "config.json", model_type="new9", auto_map={}), "runs only with the code in its own"),
         (lambda f: edit(f / "config.json", model_type="vit"), "is no causal language model"),
+        (lambda f: edit(f / "config.json", model_type="bert"), "is no causal language model"),
+        (lambda f: edit(f / "config.json", model_type="bart"), "is no causal language model"),
+        (lambda f: edit(f / "config.json", model_type="t5"), "is no causal language model"),
         (lambda f: edit(f / "config.json", moe_config={"experts": 32}), "mixture-of-experts"),
     ],
 )

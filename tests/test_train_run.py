@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import resource
 import shutil
 import signal
 from pathlib import Path
@@ -15,9 +16,9 @@ from rich.console import Console
 
 import yuantune
 from yuantune.config import Config
-from yuantune.errors import ConfigError, DataError, Interrupted, ModelError, RunError, TemplateError
+from yuantune.errors import ConfigError, DataError, Interrupted, ModelError, RunError, TemplateError, WorkFailed
 from yuantune.train import folder as run_folder
-from yuantune.train.run import fine_tune
+from yuantune.train.run import fine_tune, training_arguments
 
 QUIET = Console(quiet=True)
 
@@ -94,27 +95,51 @@ def test_same_seed_same_run(finished: tuple[Path, Path], tmp_path: Path, yuan_fo
     assert digest(tmp_path / "other" / weights) != digest(run / weights)
 
 
-def test_resume_ends_where_the_whole_run_ended(
-    finished: tuple[Path, Path], tmp_path: Path, yuan_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A signal in the second epoch's middle leaves a state from which the run ends bit for bit the same."""
+def signal_at(monkeypatch: pytest.MonkeyPatch, step: int, *, after: bool) -> None:
+    """SIGTERM while `step` is computed or, `after` it, while its log line is written. An epoch has three steps."""
     from yuantune.train.progress import LogFile
+    from yuantune.train.step import SupervisedTrainer
 
-    run, data = finished
-    options = config(yuan_folder, data, tmp_path / "cut")
-    plain = LogFile.on_log
+    log, compute = LogFile.on_log, SupervisedTrainer.training_step
 
-    def interrupt(self: LogFile, args: Any, state: Any, *rest: Any, **more: Any) -> None:
-        plain(self, args, state, *rest, **more)
-        if state.global_step == 4:
+    def on_log(self: LogFile, args: Any, state: Any, *rest: Any, **more: Any) -> None:
+        log(self, args, state, *rest, **more)
+        if after and state.global_step == step and "loss" in more["logs"]:
             signal.raise_signal(signal.SIGTERM)
 
-    monkeypatch.setattr(LogFile, "on_log", interrupt)
-    with pytest.raises(Interrupted, match="after step 5") as caught:
+    def training_step(self: SupervisedTrainer, *inputs: Any) -> torch.Tensor:
+        if not after and self.state.global_step == step - 1:
+            signal.raise_signal(signal.SIGTERM)
+        return compute(self, *inputs)
+
+    monkeypatch.setattr(LogFile, "on_log", on_log)
+    monkeypatch.setattr(SupervisedTrainer, "training_step", training_step)
+
+
+@pytest.mark.parametrize(
+    ("step", "after", "stops_at"), [(2, False, 2), (3, False, 3), (3, True, 4), (4, True, 5), (5, True, 6)]
+)
+def test_resume_ends_where_the_whole_run_ended(
+    finished: tuple[Path, Path],
+    tmp_path: Path,
+    yuan_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    step: int,
+    after: bool,
+    stops_at: int,
+) -> None:
+    """A signal at any time leaves a state from which the run ends bit for bit the same, its log too."""
+    run, data = finished
+    options = config(yuan_folder, data, tmp_path / "cut")
+    signal_at(monkeypatch, step, after=after)
+    expected = f"after step {stops_at} of 6, state saved" if stops_at < 6 else "after the last step"
+    with pytest.raises(Interrupted, match=expected) as caught:
         fine_tune(options, console=QUIET)
     assert caught.value.exit_code == 143
-    assert "--resume" in caught.value.hint
-    assert not (tmp_path / "cut" / "adapter").exists()
+    assert (tmp_path / "cut" / f"checkpoint-{stops_at}").is_dir()
+    if stops_at < 6:
+        assert "--resume" in caught.value.hint
+        assert not (tmp_path / "cut" / "adapter").exists()
     monkeypatch.undo()
     with pytest.raises(RunError, match="already exists"):
         fine_tune(options, console=QUIET)
@@ -124,11 +149,41 @@ def test_resume_ends_where_the_whole_run_ended(
     assert (tmp_path / "cut" / "log.jsonl").read_bytes() == (run / "log.jsonl").read_bytes()
 
 
+def test_a_signal_after_the_last_step_loses_nothing(
+    finished: tuple[Path, Path], tmp_path: Path, yuan_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no checkpoint is written, the result is all there is: it is saved all the same."""
+    run, data = finished
+    signal_at(monkeypatch, 6, after=True)
+    with pytest.raises(Interrupted, match="after the last step"):
+        fine_tune(config(yuan_folder, data, tmp_path / "late", train__save_strategy="no"), console=QUIET)
+    weights = Path("adapter") / "adapter_model.safetensors"
+    assert digest(tmp_path / "late" / weights) == digest(run / weights)
+
+
 def test_resume_refuses_another_run(finished: tuple[Path, Path], yuan_folder: Path) -> None:
     run, data = finished
     with pytest.raises(RunError, match="options differ") as caught:
         fine_tune(config(yuan_folder, data, run, lora__r=4, train__seed=1), resume=True, console=QUIET)
     assert {problem.where for problem in caught.value.problems} == {"lora.r", "train.seed"}
+
+
+def test_resume_refuses_other_data_and_another_base(
+    finished: tuple[Path, Path], tmp_path: Path, yuan_folder: Path
+) -> None:
+    """The options are the same, what they name is not."""
+    base, data = tmp_path / "base", tmp_path / "rows.jsonl"
+    shutil.copytree(yuan_folder, base)
+    shutil.copy(finished[1], data)
+    options = config(base, data, tmp_path / "run", train__max_steps=1)
+    fine_tune(options, console=QUIET)
+    data.write_text("".join(data.read_text("utf-8").splitlines(keepends=True)[:-1]), "utf-8")
+    settings = json.loads((base / "config.json").read_text("utf-8"))
+    (base / "config.json").write_text(json.dumps({**settings, "rms_norm_eps": 1e-5}), "utf-8")
+    with pytest.raises(RunError, match="began with something else") as caught:
+        fine_tune(options, resume=True, console=QUIET)
+    assert {problem.where for problem in caught.value.problems} == {"base model", "training data"}
+    assert "had 6 examples, has 5" in str(caught.value)
 
 
 def test_a_checkpoint_without_its_last_file_is_passed_over(finished: tuple[Path, Path], tmp_path: Path) -> None:
@@ -187,6 +242,28 @@ def test_llama_trains_and_answers(tmp_path: Path, llama_folder: Path, rows_file:
     fine_tune(options, resume=True, console=QUIET)  # nothing is left to do, and that is no failure
 
 
+def test_a_model_trained_in_full_needs_no_base(tmp_path: Path, yuan_folder: Path, rows_file: Path) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(yuan_folder, base)
+    for method in ("full", "lora"):
+        fine_tune(config(base, rows_file, tmp_path / method, method=method, train__max_steps=1), console=QUIET)
+    with_base = yuantune.load(tmp_path / "full").generate("张三")
+    shutil.rmtree(base)
+    assert yuantune.load(tmp_path / "full").generate("张三") == with_base
+    with pytest.raises(ModelError, match="there is no folder"):
+        yuantune.load(tmp_path / "lora")
+
+
+def test_a_card_that_cannot_be_used_is_named(finished: tuple[Path, Path], tmp_path: Path) -> None:
+    shutil.copytree(finished[0], tmp_path / "run")
+    with pytest.raises(RunError, match="no run folder"):
+        yuantune.load(tmp_path / "run" / "config.yaml")
+    card = json.loads((tmp_path / "run" / "yuantune.json").read_text("utf-8"))
+    (tmp_path / "run" / "yuantune.json").write_text(json.dumps({**card, "method": "bottleneck"}), "utf-8")
+    with pytest.raises(RunError, match="method bottleneck"):
+        yuantune.load(tmp_path / "run")
+
+
 @pytest.mark.parametrize(
     ("changes", "error", "expected"),
     [
@@ -200,6 +277,10 @@ def test_llama_trains_and_answers(tmp_path: Path, llama_folder: Path, rows_file:
         ({"lora__target_modules": ["q_prj"]}, ConfigError, "did you mean 'q_proj'"),
         ({"train__lr_scheduler_type": "linearr"}, ConfigError, "linearr"),
         ({"train__optim": "adam_w"}, ConfigError, "adam_w"),
+        ({"train__optim": "galore_adamw"}, ConfigError, "train.optim: "),
+        ({"train__lr_scheduler_type": "cosine_with_min_lr"}, ConfigError, "train.lr_scheduler_type: .*min_lr"),
+        ({"train__report_to": "none-such"}, ConfigError, "none-such"),
+        ({"model__device_map": "gpu"}, ModelError, "^unknown device_map 'gpu'"),
     ],
 )
 def test_mistakes_come_before_anything_is_written(
@@ -209,6 +290,100 @@ def test_mistakes_come_before_anything_is_written(
         fine_tune(config(yuan_folder, rows_file, tmp_path / "run", **changes), console=QUIET)
     assert caught.value.exit_code == 2
     assert not (tmp_path / "run").exists()
+
+
+def test_a_missing_package_for_metrics_comes_before_the_folder(
+    tmp_path: Path, yuan_folder: Path, rows_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers.integrations import integration_utils
+
+    monkeypatch.setattr(integration_utils, "is_wandb_available", lambda: False)
+    with pytest.raises(ConfigError, match=r"train\.report_to: .*wandb"):
+        fine_tune(config(yuan_folder, rows_file, tmp_path / "run", train__report_to="wandb"), console=QUIET)
+    assert not (tmp_path / "run").exists()
+
+
+def test_rows_longer_than_the_models_positions(tmp_path: Path, yuan_folder: Path, rows_file: Path) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(yuan_folder, base)
+    settings = json.loads((base / "config.json").read_text("utf-8"))
+    (base / "config.json").write_text(json.dumps({**settings, "max_position_embeddings": 150}), "utf-8")
+    with pytest.raises(DataError, match="the model reads no more than 150") as caught:
+        fine_tune(config(base, rows_file, tmp_path / "run"), console=QUIET)
+    assert "data.max_length to 150" in caught.value.hint
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("mine", "utf-8")
+    with pytest.raises(RunError, match="file is a file"):
+        run_folder.check_new(tmp_path / "file" / "runs" / "one")
+    with pytest.raises(RunError, match="cannot be made: File name too long"):
+        run_folder.check_new(tmp_path / ("x" * 300))
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    with pytest.raises(RunError, match="may not be written to"):
+        run_folder.check_new(tmp_path / "runs" / "one")
+
+
+def test_what_a_full_disk_or_memory_says_is_no_traceback(tmp_path: Path) -> None:
+    """A limit on file sizes stands for a full disk; torch and safetensors report it each in their own way."""
+    from safetensors.torch import save_file
+
+    tensors = {"a": torch.zeros(100_000)}
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for save in (
+        lambda path: save_file(tensors, path),
+        lambda path: torch.save(tensors, path),
+        lambda path: path.write_bytes(bytes(400_000)),
+    ):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
+        try:
+            with pytest.raises(WorkFailed, match=f"writing to {tmp_path} failed: "), run_folder.failures(tmp_path):
+                save(tmp_path / "weights")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    with pytest.raises(WorkFailed, match="not enough memory") as caught, run_folder.failures(tmp_path):
+        torch.empty(2**60)
+    assert "per_device_train_batch_size" in caught.value.hint
+    with pytest.raises(RuntimeError, match="must match"), run_folder.failures(tmp_path):
+        torch.zeros(2) + torch.zeros(3)
+
+
+def test_a_diverged_run_says_so(tmp_path: Path, yuan_folder: Path, rows_file: Path) -> None:
+    options = config(yuan_folder, rows_file, tmp_path / "run", train__learning_rate=1e30, train__max_grad_norm=0)
+    with pytest.raises(WorkFailed, match="diverged: the loss is nan at step") as caught:
+        fine_tune(options, console=QUIET)
+    assert caught.value.exit_code == 1
+    assert not (tmp_path / "run" / "adapter").exists()
+
+
+def test_one_process_trains_on_one_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two GPUs in sight are not two halves of a batch, and one that the Trainer does not take is refused."""
+    from yuantune.models import load
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(load, "device_of", lambda name: "cuda:0")
+    args = training_arguments(Config(output_dir=str(tmp_path)))
+    assert (args.n_gpu, args.train_batch_size) == (1, 12)
+    monkeypatch.setattr(load, "device_of", lambda name: "cuda:1")
+    with pytest.raises(ConfigError, match="first GPU") as caught:
+        training_arguments(Config.model_validate({"model": {"device_map": "cuda:1"}}))
+    assert "CUDA_VISIBLE_DEVICES=1" in caught.value.hint
+
+
+def test_adapters_are_float32_on_a_bfloat16_base(tmp_path: Path, yuan_folder: Path, rows_file: Path) -> None:
+    fine_tune(config(yuan_folder, rows_file, tmp_path / "run", model__dtype="auto"), console=QUIET)
+    parameters = dict(yuantune.load(tmp_path / "run").model.named_parameters())
+    assert {p.dtype for name, p in parameters.items() if "lora_" in name} == {torch.float32}
+    assert {p.dtype for name, p in parameters.items() if "lora_" not in name} == {torch.bfloat16}
+
+
+def test_what_saves_memory_changes_nothing(finished: tuple[Path, Path], tmp_path: Path, yuan_folder: Path) -> None:
+    """Checkpointing recomputes with the same dropout, and workers collate the same rows."""
+    run, data = finished
+    saving = {"train__gradient_checkpointing": True, "train__dataloader_num_workers": 1}
+    fine_tune(config(yuan_folder, data, tmp_path / "run", **saving), console=QUIET)
+    assert (tmp_path / "run" / "log.jsonl").read_bytes() == (run / "log.jsonl").read_bytes()
 
 
 def test_no_disk_space(tmp_path: Path, yuan_folder: Path, rows_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,5 +405,6 @@ def test_space_counts_the_checkpoints(tmp_path: Path, monkeypatch: pytest.Monkey
     options = Config.model_validate({"train": {"num_train_epochs": 4}})
     with pytest.raises(RunError, match="4 checkpoints"):
         run_folder.check_space(tmp_path / "run", options, trained_bytes=2**20, steps_per_epoch=17)
+    run_folder.check_space(tmp_path / "run", options, trained_bytes=2**20, steps_per_epoch=17, first_step=17)
     options = Config.model_validate({"train": {"num_train_epochs": 40, "save_total_limit": 2}})
     run_folder.check_space(tmp_path / "run", options, trained_bytes=2**20, steps_per_epoch=17)

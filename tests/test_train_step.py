@@ -94,3 +94,21 @@ def test_evaluation_loss_is_the_mean_over_tokens(tmp_path: Path, batch: int) -> 
         expected = reference_loss(tiny())
     assert metrics["eval_loss"] == pytest.approx(expected.item(), rel=1e-12)
     assert metrics["eval_perplexity"] == pytest.approx(expected.exp().item(), rel=1e-12)
+
+
+def test_an_optimizer_with_two_sets_of_weights_is_told_which_is_wanted(tmp_path: Path) -> None:
+    """As schedule-free optimizers need it: they refuse a step in evaluation mode."""
+    told: list[str] = []
+
+    class TwoSets(torch.optim.SGD):
+        def train(self) -> None:
+            told.append("train")
+
+        def eval(self) -> None:
+            told.append("eval")
+
+    run = trainer(tmp_path, 8, 1)
+    run.optimizer = TwoSets(run.model.parameters(), lr=0.1)
+    run.train()
+    run.evaluate()
+    assert told == ["train", "eval"]

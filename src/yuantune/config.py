@@ -21,7 +21,9 @@ from yuantune.errors import ConfigError, Problem, nearest
 class Section(BaseModel):
     """A group of options: unknown names are refused, docstrings become the option's description."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, validate_default=True)
+    model_config = ConfigDict(
+        extra="forbid", use_attribute_docstrings=True, validate_default=True, allow_inf_nan=False
+    )
 
 
 class ModelSection(Section):
@@ -77,6 +79,12 @@ class DataSection(Section):
     counts them; shorten-input cuts only the record's own text. An answer is never cut."""
     limit: int | None = Field(default=None, gt=0)
     """Use only the first so many training rows (after mixing)."""
+
+    @model_validator(mode="after")
+    def _share_or_rows(self) -> DataSection:
+        if self.split > 1 and not self.split.is_integer():
+            raise ValueError(f"data.split is a share below 1 or a whole number of rows, not {self.split}")
+        return self
 
 
 SEVEN_PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -150,7 +158,7 @@ class TrainSection(Section):
     """In multi-node training, save on every node."""
     dataloader_num_workers: int = Field(default=0, ge=0)
     """Worker processes that collate batches."""
-    seed: int = 42
+    seed: int = Field(default=42, ge=0, lt=2**32)
     """Seed of everything random: adapter weights, order of rows, dropout."""
     report_to: list[str] | str = "none"
     """Where metrics go beside log.jsonl: tensorboard, wandb, swanlab, … (install them yourself)."""
@@ -181,10 +189,27 @@ class Config(Section):
     train: TrainSection = Field(default_factory=TrainSection)
     generate: GenerateSection = Field(default_factory=GenerateSection)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_sections(cls, tree: Any) -> Any:
+        """A section whose options are all commented out is its defaults."""
+        if not isinstance(tree, Mapping):
+            return tree
+        kinds = {name: field.annotation for name, field in cls.model_fields.items()}
+        sections = {name for name, kind in kinds.items() if isinstance(kind, type) and issubclass(kind, Section)}
+        return {name: value for name, value in tree.items() if value is not None or name not in sections}
+
     @model_validator(mode="after")
-    def _one_autocast(self) -> Config:
+    def _formats(self) -> Config:
         if self.train.bf16 and self.train.fp16:
             raise ValueError("train.bf16 and train.fp16 exclude each other")
+        if self.method == "full" and (
+            self.model.dtype == "float16" or (self.train.fp16 and self.model.dtype == "bfloat16")
+        ):
+            raise ValueError(
+                f"model.dtype: {self.model.dtype}: weights that are trained themselves (method: full) cannot be "
+                "float16, nor bfloat16 beside train.fp16; say float32"
+            )
         return self
 
     def dump(self) -> str:
@@ -285,6 +310,8 @@ def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[tuple[str, ...], str]]:
         at = f"{path}:{mark.line + 1}" if mark else str(path)
         what = getattr(error, "problem", None) or str(error)
         raise ConfigError("the config is not valid YAML", problems=[Problem(at, what)]) from None
+    except ValueError as error:  # What looks like a date and is none: 2024-13-01.
+        raise ConfigError(f"{path} holds a value that YAML cannot read: {error}", hint="put it in quotes") from None
     if tree is None:
         return {}, {}
     if not isinstance(tree, dict):
@@ -308,11 +335,13 @@ def _apply_setting(tree: dict[str, Any], setting: str) -> tuple[str, ...]:
         raise ConfigError(f"--set {setting}: write it as section.option=value, e.g. train.learning_rate=1e-4")
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):  # ValueError: what looks like a date and is none.
         value = text
     branch = tree
     for part in parts[:-1]:
-        inner = branch.setdefault(part, {})
+        if branch.get(part) is None:
+            branch[part] = {}
+        inner = branch[part]
         if not isinstance(inner, dict):
             raise ConfigError(f"--set {setting}: {part} is an option, not a section")
         branch = cast("dict[str, Any]", inner)

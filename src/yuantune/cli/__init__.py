@@ -12,7 +12,7 @@ import typer
 import yuantune
 from yuantune.cli import bench, data, model, run, setup
 from yuantune.cli.console import err, out, print_error
-from yuantune.errors import YuantuneError
+from yuantune.errors import UserError, YuantuneError
 
 app = typer.Typer(
     name="yuantune",
@@ -52,6 +52,7 @@ def _root(
 def main() -> None:
     """The console script: runs the command and turns its errors into messages and exit codes."""
     try:
+        _check_text(sys.argv[1:])
         app()
     except YuantuneError as error:
         print_error(error)
@@ -59,3 +60,14 @@ def main() -> None:
     except KeyboardInterrupt:
         err.print("stopped")
         sys.exit(130)
+
+
+def _check_text(words: list[str]) -> None:
+    """Raises UserError for an argument in another encoding than the terminal's: no file could take it."""
+    for number, word in enumerate(words, 1):
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise UserError(
+                f"argument {number} is not text: {os.fsencode(word)!r}", hint="write it in UTF-8"
+            ) from None

@@ -34,6 +34,7 @@ def train(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the lines there as JSON.")] = None,
 ) -> None:
     """Training recipes side by side, each in its own process, alternating."""
+    from rich.markup import escape
     from rich.table import Table
 
     from yuantune.data.writing import write_text
@@ -51,13 +52,14 @@ def train(
         template=template,
         note=err.print,
     )
-    table = Table(title=f"{model}, {dtype}, batch {batch_size}; medians of {rounds} rounds", title_justify="left")
+    title = escape(f"{model}, {dtype}, batch {batch_size}; medians of {rounds} rounds")
+    table = Table(title=title, title_justify="left")
     for name in ("recipe", "examples/s", "ratio", "s/step", "peak GiB", ""):
         table.add_column(name, justify="left" if name in ("recipe", "") else "right")
     for line in lines:
         figures = [f"{line.examples_per_second:.2f}", f"{line.ratio:.2f}", f"{line.seconds_per_step:.3f}"]
         shown = ["–"] * 4 if line.error else [*figures, f"{line.peak_rss_bytes / 2**30:.2f}"]
-        table.add_row(line.recipe, *shown, line.error or RECIPES[line.recipe])
+        table.add_row(line.recipe, *shown, escape(line.error or RECIPES[line.recipe]))
     out.print(table)
     if json_file is not None:
         write_text(json_file, json.dumps([asdict(line) for line in lines], indent=2) + "\n")

@@ -7,9 +7,9 @@ from rich.markup import escape
 
 from yuantune.errors import YuantuneError
 
-out = Console(highlight=False, soft_wrap=True)
-"""Standard output: what a pipe would read."""
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+out = Console(highlight=False, soft_wrap=True, emoji=False)
+"""Standard output: what a pipe would read. (With `emoji`, rich would write `:x:` in a text as a picture.)"""
+err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 """Standard error: progress, tables, notes, errors."""
 
 SHOWN = 20

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
 from yuantune.cli.console import err, out
 from yuantune.errors import DataError, UserError
@@ -49,7 +50,7 @@ def train(
         options = load_config(config, settings or [])
     result = fine_tune(options, resume=resume, console=err)
     _print_run(result)
-    err.print(f'next: yuantune generate {result.folder} --text "…"')
+    err.print(f'next: yuantune generate {result.folder} --text "…"', markup=False)
 
 
 def generate(
@@ -62,19 +63,19 @@ def generate(
     max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Longest answer in tokens.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Rows answered at once.")] = None,
     device_map: Annotated[str | None, typer.Option(help="auto, cpu, cuda, mps.")] = None,
-    raw: Annotated[bool, typer.Option("--raw", help="Print the answers as the model wrote them.")] = False,
+    raw: Annotated[bool, typer.Option("--raw", help="With --text: print the answers as they are.")] = False,
 ) -> None:
     """Answer texts with a trained run: the saved prompt, parsed JSON beside the raw answer."""
     from yuantune.data.readers import read_all
     from yuantune.data.record import Record, Source
-    from yuantune.data.writing import write_lines
+    from yuantune.data.writing import check_target, write_lines
     from yuantune.infer.extractor import load
     from yuantune.train.quickstart import answer_all, as_row
 
     if bool(text) == bool(input_file):
         raise UserError("say what to answer: --text TEXT or --input FILE, one of them")
-    if output_file is not None and output_file.exists():
-        raise UserError(f"{output_file} is already there", hint="choose another --output")
+    if output_file is not None:
+        check_target(output_file)
     records: list[Record]
     if input_file is not None:
         records = read_all(input_file)
@@ -86,7 +87,7 @@ def generate(
     extractor.max_new_tokens = max_new_tokens or extractor.max_new_tokens
     extractor.batch_size = batch_size or extractor.batch_size
     predictions = answer_all(extractor, records, err)
-    if text:
+    if text and output_file is None:
         for prediction in predictions:
             parsed = None if raw or prediction.labels is None else json.dumps(prediction.labels, ensure_ascii=False)
             out.print(prediction.raw if parsed is None else parsed, markup=False)
@@ -98,7 +99,8 @@ def generate(
         write_lines(output_file, rows)
         invalid = sum(prediction.labels is None for prediction in predictions)
         err.print(
-            f"wrote {len(predictions)} answers to {output_file}; {invalid} are no JSON object of string lists"
+            f"wrote {len(predictions)} answers to {output_file}; {invalid} are no JSON object of string lists",
+            markup=False,
         )
     else:
         for row in rows:
@@ -129,7 +131,7 @@ def quickstart(
     result = quick(load_config(None, [*chosen, *(settings or [])]), console=err)
     _print_run(result.run)
     _print_scores(result)
-    err.print(f'next: yuantune generate {result.run.folder} --text "…"')
+    err.print(f'next: yuantune generate {result.run.folder} --text "…"', markup=False)
 
 
 def demo(
@@ -151,8 +153,8 @@ def demo(
     err.print(f"\n[bold]{TUTORIAL_TEXT}[/]")
     out.print(answer, markup=False)
     folder = result.run.folder
-    err.print(f"\nThe run is in {folder}: config.yaml, log.jsonl, loss.png, adapter/, eval/.")
-    err.print(f'next: yuantune generate {folder} --text "李四，回族，1980年生，硕士，高级工程师。"')
+    err.print(f"\nThe run is in {folder}: config.yaml, log.jsonl, loss.png, adapter/, eval/.", markup=False)
+    err.print(f'next: yuantune generate {folder} --text "李四，回族，1980年生，硕士，高级工程师。"', markup=False)
     err.print("      yuantune quickstart YOUR.jsonl        your own data, one command")
     err.print("      yuantune init                          every option, explained")
 
@@ -167,7 +169,7 @@ def _free_folder(parent: Path, name: str) -> Path:
 def _print_run(result: RunResult) -> None:
     from rich.table import Table
 
-    table = Table(title=f"run {result.folder}", title_justify="left", show_header=False)
+    table = Table(title=escape(f"run {result.folder}"), title_justify="left", show_header=False)
     table.add_row("steps", str(result.steps))
     table.add_row("loss, first to last", f"{result.first_loss:.4f} → {result.last_loss:.4f}")
     if result.eval_loss is not None:

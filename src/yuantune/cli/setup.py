@@ -38,8 +38,8 @@ def init(
     if template:
         values["template"] = template
     write_text(path, commented_config(values))
-    err.print(f"wrote {path}")
-    err.print(f"next: edit data.train in it, then `yuantune train {path}`")
+    err.print(f"wrote {path}", markup=False)
+    err.print(f"next: edit data.train in it, then `yuantune train {path}`", markup=False)
 
 
 def env(as_json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False) -> None:

@@ -96,6 +96,13 @@ def canonical(labels: Labels, text: str, schema: LabelSchema) -> str:
     return json.dumps(in_text_order(labels, text, schema), ensure_ascii=False)
 
 
+def gold_labels(record: Record) -> Labels | None:
+    """A record's labels: as they are, or read from an output that is an answer in their form; None without."""
+    if record.labels is not None or record.output is None:
+        return record.labels
+    return parse(record.output)
+
+
 def parse(answer: str) -> Labels | None:
     """The labels that an answer states, or None where it is not one JSON object from type to list of strings.
 

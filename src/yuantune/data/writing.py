@@ -42,6 +42,8 @@ def check_target(path: Path, *, overwrite: bool = False) -> None:
         raise DataError(f"{path} exists already", hint="choose another name, or overwrite it on purpose")
     if not path.parent.is_dir():
         raise DataError(f"{path}: the folder {path.parent} does not exist", hint=f"mkdir -p {path.parent}")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise DataError(f"{path}: the folder {path.parent} may not be written to")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -50,8 +52,12 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_lines(path: Path, chunks: Iterable[str]) -> None:
-    """Write chunks of UTF-8 text, one after the other, into one file that appears when all are written."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write chunks of UTF-8 text, one after the other, into one file that appears when all are written. Its folder
+    is made. Raises as `written_whole`."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{path}: the folder {path.parent} cannot be made: {error.strerror}") from error
     with written_whole(path, overwrite=True) as file:
         for chunk in chunks:
             file.write(chunk.encode())

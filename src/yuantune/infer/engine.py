@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 
+from yuantune.errors import DataError
+
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import GenerationConfig, PreTrainedModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +39,25 @@ def answer(
     max_new_tokens: int,
     batch_size: int,
 ) -> Iterator[Answer]:
-    """Answer prompts greedily, `batch_size` at once, the shortest first; answers come as their batch ends.
+    """Answer prompts greedily, `batch_size` at once, the shortest first; answers come as their batch ends. The
+    model's own generation config (sampling, penalties) is set aside: an answer is the most likely one.
 
-    `end_ids` end an answer (any of them). Prompts are padded on the left, so that all rows go on at one place."""
+    `end_ids` end an answer (any of them); so does the end of the model's positions, if it has one. Prompts are
+    padded on the left, so that all rows go on at one place. Raises DataError for a prompt that leaves no position
+    for its answer."""
     from transformers import GenerationConfig
 
-    # The model's own generation config may ask for sampling; here the answer is the most likely one.
+    from yuantune.models.load import positions_of
+
+    longest, positions = max(map(len, prompts), default=0), positions_of(model)
+    if positions is not None and longest >= positions:
+        raise DataError(
+            f"a prompt of {longest} tokens leaves no place for an answer: the model reads {positions} in all",
+            hint="shorten the text, or answer it in parts",
+        )
     greedy = GenerationConfig(
         do_sample=False,
         num_beams=1,
-        max_new_tokens=max_new_tokens,
         eos_token_id=list(end_ids),
         pad_token_id=pad_id,
         bos_token_id=None,
@@ -58,15 +70,28 @@ def answer(
         rows = order[start : start + batch_size]
         started = time.monotonic()
         ids_BT, mask_BT = _left_padded([prompts[i] for i in rows], pad_id)
-        with torch.inference_mode():
-            output = model.generate(
-                input_ids=ids_BT.to(device), attention_mask=mask_BT.to(device), generation_config=greedy
-            )
+        free = max_new_tokens if positions is None else positions - ids_BT.shape[1]
+        greedy.max_new_tokens = min(max_new_tokens, free)
+        with torch.inference_mode(), _only(model, greedy):
+            output = model.generate(input_ids=ids_BT.to(device), attention_mask=mask_BT.to(device))
         new_ids = output[:, ids_BT.shape[1] :].tolist()
         seconds = (time.monotonic() - started) / len(rows)
         for index, ids in zip(rows, new_ids, strict=True):
             end = next((place for place, token in enumerate(ids) if token in end_ids), None)
             yield Answer(index, ids[:end], end is not None, seconds)
+
+
+@contextmanager
+def _only(model: PreTrainedModel, config: GenerationConfig) -> Iterator[None]:
+    """Generation by `config` alone: what it leaves open, `generate` would fill from the model's own config, and a
+    repetition penalty there would change answers."""
+    # An adapter's model has none of its own: it shows its base's.
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    own, base.generation_config = base.generation_config, config
+    try:
+        yield
+    finally:
+        base.generation_config = own
 
 
 def _left_padded(prompts: Sequence[Sequence[int]], pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:

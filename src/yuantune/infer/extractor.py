@@ -94,14 +94,17 @@ def _as_records(texts: Sequence[str]) -> list[Record]:
 def load(run: str | Path, *, device_map: str | None = None, dtype: str | None = None) -> Extractor:
     """The extractor of a run folder (or of an adapter or checkpoint folder in it).
 
-    Template and special tokens are the saved ones; base model and tokenizer must be those of the training.
-    Raises RunError for a folder that holds no trained model, ModelError where the base differs."""
+    Template and special tokens are the saved ones; base model and tokenizer must be those of the training. A model
+    that was trained in full brings its own weights and tokenizer and needs no base. Raises RunError for a folder
+    that holds no trained model, ModelError where the base differs."""
     from yuantune.methods import METHODS
     from yuantune.methods.card import CARD_FILE, read_card
     from yuantune.models.load import check_identity, load_model, load_tokenizer
 
     folder = Path(run)
     card = read_card(folder)
+    if card.method not in METHODS:
+        raise RunError(f"{folder} was trained by the method {card.method}, which this version of yuantune lacks")
     method = METHODS[card.method]
     weights = folder / method.FOLDER if (folder / method.FOLDER).is_dir() else folder
     if not any(weights.glob("*.safetensors")):
@@ -110,7 +113,8 @@ def load(run: str | Path, *, device_map: str | None = None, dtype: str | None = 
             hint=f"`yuantune train {folder} --resume` finishes the training",
         )
     base = card.base["name"]
-    if problems := check_identity(card.base, base):
+    alone = not method.NEEDS_BASE and (weights / "tokenizer_config.json").is_file()
+    if not alone and (problems := check_identity(card.base, base)):
         raise ModelError(f"{base} is not the model that {folder} was trained on", problems=problems)
     options = {
         **card.model,
@@ -122,7 +126,7 @@ def load(run: str | Path, *, device_map: str | None = None, dtype: str | None = 
     def load_base(tuned: Path | None) -> PreTrainedModel:
         return load_model(str(tuned or base), **options)
 
-    tokenizer = load_tokenizer(base, revision=card.model["revision"])
+    tokenizer = load_tokenizer(weights if alone else base, revision=card.model["revision"])
     template = Template.from_dict(card.template, where=CARD_FILE).bind(tokenizer)
     template.check_framing(card.framing)
     return Extractor(method.load(load_base, weights), template, **card.generate)

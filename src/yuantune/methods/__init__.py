@@ -1,6 +1,7 @@
 """How a model is made trainable, saved and loaded: one module a method, one table of them.
 
-A method is a module with `apply`, `save` and `load`, and `FOLDER`, the name of what it saves in a run folder.
+A method is a module with `apply`, `save` and `load`, `FOLDER`, the name of what it saves in a run folder, and
+`NEEDS_BASE`, whether that works only together with the base model.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ class Method(Protocol):
     """What every method's module offers."""
 
     FOLDER: str
+    NEEDS_BASE: bool
 
     def apply(self, model: PreTrainedModel, options: dict[str, Any]) -> PreTrainedModel:
         """Make `model` trainable by the method; the random weights are drawn from torch's current state."""

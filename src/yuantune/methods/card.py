@@ -50,7 +50,7 @@ def read_card(folder: Path) -> Card:
     """The card of a run folder, or of an adapter or checkpoint folder in it.
 
     Raises RunError where there is none, or where it cannot be read."""
-    if not folder.exists():
+    if not folder.is_dir():
         raise RunError(f"no run folder {folder}", hint="`yuantune train config.yaml` makes one")
     for place in (folder, folder.parent):
         path = place / CARD_FILE

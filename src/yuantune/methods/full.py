@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 FOLDER = "model"
+NEEDS_BASE = False
 
 
 def apply(model: PreTrainedModel, options: dict[str, Any]) -> PreTrainedModel:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 FOLDER = "adapter"
+NEEDS_BASE = True
 
 
 def apply(model: PreTrainedModel, options: dict[str, Any]) -> PreTrainedModel:
@@ -47,7 +48,11 @@ def load(load_model: Callable[[Path | None], PreTrainedModel], folder: Path) -> 
 
 
 def _check_targets(model: PreTrainedModel, targets: list[str]) -> None:
-    linear = sorted({name.rsplit(".", 1)[-1] for name, m in model.named_modules() if isinstance(m, nn.Linear)})
+    from transformers.pytorch_utils import Conv1D
+
+    # GPT-2's linear layers are called Conv1D; PEFT knows them.
+    kinds = (nn.Linear, Conv1D)
+    linear = sorted({name.rsplit(".", 1)[-1] for name, m in model.named_modules() if isinstance(m, kinds)})
     missing = [target for target in targets if target.rsplit(".", 1)[-1] not in linear]
     if missing:
         raise ConfigError(

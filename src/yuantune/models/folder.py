@@ -117,9 +117,12 @@ def _damage(file: Path) -> str:
 
 
 def refuse_unsupported(name: str, config: dict[str, Any]) -> None:
-    """Raise ModelError for a model that yuantune cannot run: one with remote code, or no causal language model."""
+    """Raise ModelError for a model that yuantune cannot run: one with remote code, or no causal language model.
+
+    transformers has causal classes for encoders too (BERT with `is_decoder`) and for the decoders of translators
+    (BART); as published, the first see the answer that they should predict, the second lack their encoder."""
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MASKED_LM_MAPPING
 
     kind = config.get("model_type")
     if not kind:
@@ -130,7 +133,10 @@ def refuse_unsupported(name: str, config: dict[str, Any]) -> None:
             f"the architecture {kind} of {name} is not in transformers{code}",
             hint="yuantune runs no code that comes with a model; choose a model that transformers knows",
         )
-    if CONFIG_MAPPING[kind] not in MODEL_FOR_CAUSAL_LM_MAPPING:
+    config_class = CONFIG_MAPPING[kind]
+    translator = config.get("is_encoder_decoder", getattr(config_class, "is_encoder_decoder", False))
+    encoder = config_class in MODEL_FOR_MASKED_LM_MAPPING and not config.get("is_decoder")
+    if config_class not in MODEL_FOR_CAUSAL_LM_MAPPING or translator or encoder:
         raise ModelError(f"{name} ({kind}) is no causal language model", hint="choose one that generates text")
 
 

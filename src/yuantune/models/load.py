@@ -194,6 +194,12 @@ def save_builtin(name: str, target: Path) -> Path:
     return target
 
 
+def positions_of(model: PreTrainedModel) -> int | None:
+    """Tokens that the model reads at most, prompt and answer together; None where its config sets no limit."""
+    positions: int | None = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return positions
+
+
 def dtype_of(dtype: str, name: str | Path) -> torch.dtype:
     """The number format that `dtype` means for the model called `name`. Raises ModelError for an unknown one."""
     import torch

@@ -20,6 +20,7 @@ from statistics import median
 from typing import Any
 
 from yuantune.config import Config, LoraSection
+from yuantune.data.examples import ExampleSet
 from yuantune.errors import UserError, nearest
 
 RECIPES = {
@@ -59,10 +60,21 @@ def bench_train(
     template: str,
     note: Callable[[str], None] = lambda text: None,
 ) -> list[Line]:
-    """Time `steps` optimizer steps of each recipe in each of `rounds` rounds."""
+    """Time `steps` optimizer steps of each recipe in each of `rounds` rounds.
+
+    Raises UserError for what no recipe could do: an unknown recipe, model or dtype, data that the check refuses,
+    fewer rows than a batch."""
+    from yuantune.models.load import dtype_of
+
     unknown = [name for name in recipes if name not in RECIPES]
     if unknown:
         raise UserError(f"unknown recipe {unknown[0]}{nearest(unknown[0], RECIPES)}", hint=", ".join(RECIPES))
+    dtype_of(dtype, model)
+    rows = len(_examples(model, data, template))
+    if rows < batch_size:
+        raise UserError(
+            f"{data} has {rows} rows, fewer than a batch of {batch_size}", hint="set --batch-size lower"
+        )
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in recipes}
     for turn in range(rounds):
         for name in recipes:
@@ -76,6 +88,17 @@ def bench_train(
             }
             runs[name].append(_in_process({**job, "dtype": dtype, "template": template}))
     return [_line(name, model, dtype, runs[name], runs[recipes[0]]) for name in recipes]
+
+
+def _examples(model: str, data: str, template: str) -> ExampleSet:
+    """The training rows, checked and tokenised."""
+    from rich.console import Console
+
+    from yuantune.models.load import load_tokenizer
+    from yuantune.train.run import prepare_data
+
+    config = Config.model_validate({"model": {"name": model}, "data": {"train": data}, "template": template})
+    return prepare_data(config, load_tokenizer(model), Console(quiet=True)).train
 
 
 def _in_process(job: dict[str, Any]) -> dict[str, Any]:
@@ -113,17 +136,12 @@ def _line(name: str, model: str, dtype: str, runs: list[dict[str, Any]], base: l
 
 def _work(job: dict[str, Any]) -> dict[str, Any]:
     """Train one recipe and report its counted steps."""
-    from rich.console import Console
     from transformers import TrainerCallback, set_seed
 
     from yuantune.models.load import load_model, load_tokenizer
-    from yuantune.train.run import prepare_data
 
-    config = Config.model_validate(
-        {"model": {"name": job["model"]}, "data": {"train": job["data"]}, "template": job["template"]}
-    )
     tokenizer = load_tokenizer(job["model"])
-    examples = prepare_data(config, tokenizer, Console(quiet=True)).train
+    examples = _examples(job["model"], job["data"], job["template"])
     set_seed(0)
     model = load_model(job["model"], dtype=job["dtype"], device_map="cpu")
     model = _with_lora(model)
@@ -143,7 +161,7 @@ def _work(job: dict[str, Any]) -> dict[str, Any]:
         "steps": counted,
         "seconds": clock[-1] - clock[WARM_UP - 1],
         "examples": counted * job["batch_size"],
-        "tokens": sum(tokens[WARM_UP:]),
+        "tokens": sum(tokens[WARM_UP : len(clock)]),  # One more batch may have been collated ahead.
         "peak_rss": peak if sys.platform == "darwin" else peak * 1024,
     }
 

@@ -7,19 +7,29 @@ RUN/log.jsonl       a line a logging step
 RUN/loss.png        the losses, drawn
 RUN/adapter/        PEFT's files (RUN/model/ under full fine-tuning)
 RUN/checkpoint-N/   a state to resume from, in the layout of transformers' Trainer
+RUN/eval/NAME/      predictions and scores (quickstart and demo)
 """
 
 from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from yuantune.config import Config, build_config, load_config
-from yuantune.errors import Problem, RunError
+from yuantune.data.writing import write_text
+from yuantune.errors import Problem, RunError, WorkFailed
+
+if TYPE_CHECKING:
+    from yuantune.data.check import CheckReport
+    from yuantune.methods.card import Card
 
 CONFIG_FILE = "config.yaml"
 CHECK_FILE = "check.json"
@@ -42,16 +52,32 @@ RESERVE = 64 * 2**20
 """Bytes to leave free for log, plot and the rest of the machine."""
 
 
+# ---------------------------------------------------------------------------------------------- before training
+
+
 def check_new(folder: Path) -> None:
-    """Raises RunError where `folder` already holds something."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        resumable = newest_checkpoint(folder) is not None
-        raise RunError(
-            f"the run folder {folder} already exists",
-            hint=f"`yuantune train {folder} --resume` goes on with it; or choose another output_dir"
-            if resumable
-            else "choose another output_dir, or remove the folder",
-        )
+    """Raises RunError where `folder` already holds something, or cannot be made."""
+    try:
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            resumable = newest_checkpoint(folder) is not None
+            raise RunError(
+                f"the run folder {folder} already exists",
+                hint=f"`yuantune train {folder} --resume` goes on with it; or choose another output_dir"
+                if resumable
+                else "choose another output_dir, or remove the folder",
+            )
+        place = _nearest_place(folder)
+        if not place.is_dir():
+            raise RunError(f"the run folder {folder} cannot be made: {place} is a file")
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise RunError(f"the run folder {folder} cannot be made: {place} may not be written to")
+    except OSError as error:
+        raise RunError(f"the run folder {folder} cannot be made: {error.strerror}") from error
+
+
+def _nearest_place(folder: Path) -> Path:
+    """`folder`, or the nearest folder above it that is there."""
+    return next(path for path in (folder, *folder.absolute().parents) if path.exists())
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
@@ -93,6 +119,32 @@ def check_resumable(folder: Path, config: Config) -> Path:
     return checkpoint
 
 
+def check_same(folder: Path, card: Card, reports: Mapping[str, CheckReport]) -> None:
+    """Raises RunError where template, base model or training data are no longer those that the run began with: the
+    options may name the same files, and the files hold something else."""
+    from yuantune.methods.card import read_card
+
+    before, now = asdict(read_card(folder)), json.loads(json.dumps(asdict(card)))
+    problems = [
+        Problem(what, "is not what it was")
+        for what, part in (("template", "template"), ("the tokenizer's framing", "framing"), ("base model", "base"))
+        if before[part] != now[part]
+    ]
+    try:
+        found = json.loads((folder / CHECK_FILE).read_text(encoding="utf-8"))["train"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise RunError(f"{folder / CHECK_FILE} is missing or damaged", hint="train anew") from None
+    for count in ("examples", "supervised_tokens"):
+        if found.get(count) != (is_now := reports["train"].to_dict()[count]):
+            problems.append(Problem("training data", f"had {found.get(count)} {count}, has {is_now}"))
+    if problems:
+        raise RunError(
+            f"{folder} began with something else than there is now",
+            problems=problems,
+            hint="put back what it began with, or train anew into another output_dir",
+        )
+
+
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in tree.items():
@@ -108,8 +160,10 @@ def config_of(folder: Path) -> Config:
     return build_config({**tree, "output_dir": str(folder)})
 
 
-def check_space(folder: Path, config: Config, *, trained_bytes: int, steps_per_epoch: int) -> None:
-    """Raises RunError where the disk cannot hold the run's checkpoints and its result.
+def check_space(
+    folder: Path, config: Config, *, trained_bytes: int, steps_per_epoch: int, first_step: int = 0
+) -> None:
+    """Raises RunError where the disk cannot hold the run's result and its checkpoints after `first_step`.
 
     A checkpoint is the trained weights and AdamW's two moments in float32; `trained_bytes` are the weights'."""
     each = 3 * trained_bytes
@@ -119,15 +173,77 @@ def check_space(folder: Path, config: Config, *, trained_bytes: int, steps_per_e
     every = {"no": total_steps + 1, "epoch": steps_per_epoch, "steps": config.train.save_steps}
     interval = every[config.train.save_strategy]
     interval = interval if interval >= 1 else interval * total_steps
-    count = math.ceil(total_steps / max(interval, 1)) if config.train.save_strategy != "no" else 0
+    count = 0
+    if config.train.save_strategy != "no":
+        count = math.ceil(max(total_steps - first_step, 0) / max(interval, 1))
     if config.train.save_total_limit is not None:
         count = min(count, config.train.save_total_limit + 1)
     needed = count * each + trained_bytes + RESERVE
-    place = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    free = shutil.disk_usage(place).free
+    free = shutil.disk_usage(_nearest_place(folder)).free
     if free < needed:
         raise RunError(
             f"not enough disk space for {folder}: {free / 2**20:,.0f} MiB are free, "
             f"{needed / 2**20:,.0f} MiB are needed for {count} checkpoints and the result",
             hint="free some, choose an output_dir on another disk, or set train.save_total_limit",
         )
+
+
+# -------------------------------------------------------------------------------------------------- what is written
+
+
+def begin(folder: Path, config: Config, card: Card, reports: Mapping[str, CheckReport]) -> None:
+    """Make the run folder: options, card and check, before the first step."""
+    with failures(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / CONFIG_FILE, config.dump())
+    report = {role: each.to_dict() for role, each in reports.items()}
+    write_text(folder / CHECK_FILE, json.dumps(report, ensure_ascii=False, indent=2) + "\n")
+    card.save(folder)
+
+
+def save_result(folder: Path, name: str, save: Callable[[Path], None], tokenizer: Any) -> None:
+    """Write the trained weights, tokenizer and card into `folder/name`: whole, or not there."""
+    from yuantune.methods.card import CARD_FILE
+
+    beside = folder / f".{name}.tmp"
+    shutil.rmtree(beside, ignore_errors=True)
+    try:
+        with failures(folder):
+            save(beside)
+            tokenizer.save_pretrained(beside)
+            shutil.copy(folder / CARD_FILE, beside)
+            shutil.rmtree(folder / name, ignore_errors=True)
+            os.replace(beside, folder / name)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+@contextmanager
+def failures(folder: Path) -> Iterator[None]:
+    """Turns what the disk and the memory refuse into WorkFailed; other errors go through.
+
+    torch and safetensors report a full disk each in their own way, and not as OSError."""
+    from safetensors import SafetensorError
+    from torch import OutOfMemoryError
+
+    try:
+        yield
+    except (OSError, SafetensorError, RuntimeError, MemoryError) as error:
+        text = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        if isinstance(error, OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in text:
+            raise WorkFailed(
+                "there is not enough memory for a training step",
+                hint="set train.per_device_train_batch_size lower and train.gradient_accumulation_steps higher, or "
+                "train.gradient_checkpointing: true; `yuantune model show` estimates what is needed",
+            ) from error
+        if isinstance(error, RuntimeError) and not ("PytorchStreamWriter" in text or "inline_container" in text):
+            raise
+        why = error.strerror if isinstance(error, OSError) and error.strerror else text
+        raise WorkFailed(f"writing to {folder} failed: {why}", hint=resume_hint(folder)) from error
+
+
+def resume_hint(folder: Path) -> str:
+    """What to do with a run that stopped."""
+    if newest_checkpoint(folder) is None:
+        return f"there is no checkpoint yet: remove {folder} and train anew"
+    return f"`yuantune train {folder} --resume` goes on from its newest checkpoint"

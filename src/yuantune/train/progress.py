@@ -21,6 +21,9 @@ from rich.progress import (
 )
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from yuantune.data.writing import write_lines
+from yuantune.errors import WorkFailed
+
 LOG_FILE = "log.jsonl"
 PLOT_FILE = "loss.png"
 
@@ -39,7 +42,7 @@ class LogFile(TrainerCallback):
         """Cut the log back to the step that training goes on from."""
         if state.is_world_process_zero and self.path.exists():
             kept = [line for line in read_log(self.path) if line["step"] <= state.global_step]
-            self.path.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+            write_lines(self.path, (json.dumps(line) + "\n" for line in kept))
 
     def on_log(
         self,
@@ -49,7 +52,16 @@ class LogFile(TrainerCallback):
         logs: dict[str, float] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Append one line. Durations stay out, and the mean since the last start: equal runs leave equal logs."""
+        """Append one line. Durations stay out, and the mean since the last start: equal runs leave equal logs.
+
+        Raises WorkFailed where the loss is no number: nothing that follows could mend the weights. (In float16 the
+        loss scaler leaves such a step out.)"""
+        loss = (logs or {}).get("loss", 0.0)
+        if not math.isfinite(loss) and not args.fp16:
+            raise WorkFailed(
+                f"training diverged: the loss is {loss} at step {state.global_step}",
+                hint="set train.learning_rate lower, or train.warmup_steps higher",
+            )
         if state.is_world_process_zero and logs and "train_loss" not in logs:
             timings = ("runtime", "per_second")
             values = {name: value for name, value in logs.items() if not name.endswith(timings)}
@@ -142,11 +154,15 @@ class ProgressBar(TrainerCallback):
 class StopOnSignal(TrainerCallback):
     """SIGINT and SIGTERM finish the step, save a checkpoint and stop; a second signal stops at once.
 
+    A signal between a step's end and the next one's start (while a checkpoint is written, or the evaluation runs)
+    takes effect after that next step; after the last step there is nothing left to stop.
+
     `received` is the signal's number, or 0. Used as a context manager around training; outside the main thread,
     where handlers cannot be set, it does nothing."""
 
     def __init__(self) -> None:
         self.received = 0
+        self._saved = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> StopOnSignal:
@@ -174,6 +190,7 @@ class StopOnSignal(TrainerCallback):
     ) -> TrainerControl:
         """Ask the Trainer for a checkpoint and the end, once a signal has come."""
         if self.received:
+            self._saved = True
             control.should_save = True
             control.should_training_stop = True
         return control
@@ -181,10 +198,11 @@ class StopOnSignal(TrainerCallback):
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> TrainerControl:
-        """The Trainer takes the stop for an epoch's end; the state is saved already, and a resume evaluates."""
-        if self.received:
+        """The Trainer takes the stop for an epoch's end, which it is not, unless the step was the epoch's last one:
+        a resume begins with the next epoch then, and would never evaluate this one."""
+        if self._saved:
             control.should_save = False
-            control.should_evaluate = False
+            control.should_evaluate = control.should_evaluate and (state.epoch or 0.0) % 1 == 0
         return control
 
 
@@ -204,5 +222,6 @@ def plot_losses(log: list[dict[str, Any]], path: Path) -> None:
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
+    if train or evaluation:
+        axes.legend(frameon=False)
     figure.savefig(path)

@@ -12,11 +12,13 @@ from typing import Any
 from rich.console import Console
 
 from yuantune.config import Config
+from yuantune.data.labels import gold_labels
 from yuantune.data.record import Prediction, Record
 from yuantune.data.writing import write_lines, write_text
 from yuantune.infer.extractor import Extractor, load
 from yuantune.score.entities import EntityScore, score_entities
-from yuantune.train.run import RunResult, fine_tune, prepare_data, read_records
+from yuantune.train.folder import check_new
+from yuantune.train.run import RunResult, fine_tune, prepare_data, read_records, weights_dtype
 
 SAMPLE = resources.files("yuantune.resources") / "resumes"
 TUTORIAL_TEXT = "张三,汉族,金融学硕士。"
@@ -62,6 +64,7 @@ def quickstart(config: Config, *, score_before: bool = False, console: Console |
 
     `score_before` answers them with the untrained model too: what training changed is then a figure."""
     console = console or Console(stderr=True, highlight=False, soft_wrap=True)
+    check_new(Path(config.output_dir))  # Here too: scoring the untrained model takes a while.
     before = _score_base(config, console) if score_before else None
     run = fine_tune(config, console=console)
     _, held_out = read_records(config, Console(quiet=True))
@@ -81,6 +84,7 @@ def _score_base(config: Config, console: Console) -> EntityScore | None:
     base = load_model(
         model.name,
         revision=model.revision,
+        dtype=weights_dtype(config),
         device_map=model.device_map,
         attn_implementation=model.attn_implementation,
     )
@@ -109,13 +113,14 @@ def answer_all(extractor: Extractor, records: Sequence[Record], console: Console
 
 
 def score_predictions(records: Sequence[Record], predictions: Sequence[Prediction]) -> EntityScore | None:
-    """Entity scores of predictions against their records; None where the records carry no labels."""
+    """Entity scores of predictions against their records' labels, or outputs that are labels as JSON; None where
+    most answers are neither: free text, of which one may look like labels."""
     pairs = [
-        (record.labels, prediction.labels)
+        (gold, prediction.labels)
         for record, prediction in zip(records, predictions, strict=True)
-        if record.labels is not None
+        if (gold := gold_labels(record)) is not None
     ]
-    return score_entities(pairs) if pairs else None
+    return score_entities(pairs) if 2 * len(pairs) > sum(record.has_answer for record in records) else None
 
 
 def save_scores(folder: Path, score: EntityScore | None, predictions: Sequence[Prediction]) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import functools
-import json
 import os
-import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +19,7 @@ from yuantune.data.readers import read_all
 from yuantune.data.record import Record
 from yuantune.data.split import mix, split
 from yuantune.data.template import choose_template
-from yuantune.data.writing import write_text
-from yuantune.errors import ConfigError, Interrupted, WorkFailed
+from yuantune.errors import ConfigError, DataError, Interrupted
 from yuantune.train import folder as run_folder
 
 
@@ -56,7 +53,9 @@ def fine_tune(config: Config, *, resume: bool = False, console: Console | None =
     """Train by `config` and leave everything in its `output_dir`.
 
     With `resume`, goes on from the folder's newest checkpoint. Notes and progress go to `console` (default:
-    stderr). Raises the errors of `yuantune.errors`: a UserError comes before anything is written."""
+    stderr). Raises the errors of `yuantune.errors`: a UserError comes before anything is written.
+
+    Under torchrun or `accelerate launch` every process checks; then the first one alone writes and prints."""
     console = console or Console(stderr=True, highlight=False, soft_wrap=True)
     folder = Path(config.output_dir)
     checkpoint = run_folder.check_resumable(folder, config) if resume else None
@@ -69,8 +68,13 @@ def fine_tune(config: Config, *, resume: bool = False, console: Console | None =
     from yuantune.models.load import load_model, load_tokenizer
 
     args = training_arguments(config)
+    writes = args.process_index == 0
+    console = console if writes else Console(quiet=True)
     tokenizer = load_tokenizer(config.model.name, revision=config.model.revision)
     data = prepare_data(config, tokenizer, console)
+    card = card_of(config, data)
+    if checkpoint is not None:
+        run_folder.check_same(folder, card, data.reports)
     model = load_model(
         config.model.name,
         revision=config.model.revision,
@@ -78,6 +82,7 @@ def fine_tune(config: Config, *, resume: bool = False, console: Console | None =
         device_map=config.model.device_map,
         attn_implementation=config.model.attn_implementation,
     )
+    _check_positions(model, data)
     set_seed(config.train.seed)
     method = METHODS[config.method]
     model = method.apply(model, method_options(config))
@@ -86,14 +91,23 @@ def fine_tune(config: Config, *, resume: bool = False, console: Console | None =
         f"trainable params: {trainable:,d} || all params: {parameters:,d} || "
         f"trainable%: {100 * trainable / parameters:.4f}"
     )
-    batch = config.train.per_device_train_batch_size * config.train.gradient_accumulation_steps
-    steps_per_epoch = -(-len(data.train) // batch)
-    run_folder.check_space(folder, config, trained_bytes=4 * trainable, steps_per_epoch=steps_per_epoch)
-
-    if checkpoint is None:
-        _begin_folder(folder, config, data)
-    result = _train(config, args, model, tokenizer, data, checkpoint, console)
-    _save_result(folder, method.FOLDER, functools.partial(method.save, model), tokenizer)
+    _check_usable(args, model)
+    run_folder.check_space(
+        folder,
+        config,
+        trained_bytes=4 * trainable,
+        steps_per_epoch=-(-len(data.train) // _rows_per_step(args)),
+        first_step=_steps_of(checkpoint),
+    )
+    args.distributed_state.wait_for_everyone()  # Nobody writes before all have checked.
+    if checkpoint is None and writes:
+        run_folder.begin(folder, config, card, data.reports)
+    result, signal_number = _train(config, args, model, tokenizer, data, checkpoint, console)
+    if writes:
+        run_folder.save_result(folder, method.FOLDER, functools.partial(method.save, model), tokenizer)
+    args.distributed_state.wait_for_everyone()
+    if signal_number:
+        raise Interrupted(f"stopped by signal {signal_number} after the last step", signal_number=signal_number)
     return RunResult(folder=folder, trainable=trainable, parameters=parameters, **result)
 
 
@@ -165,15 +179,6 @@ def _read_datasets(datasets: list[DatasetSection], seed: int, console: Console) 
 # --------------------------------------------------------------------------------------------------- training
 
 
-def _begin_folder(folder: Path, config: Config, data: Prepared) -> None:
-    """Make the run folder: options, card and check, before the first step."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / run_folder.CONFIG_FILE, config.dump())
-    report = {role: each.to_dict() for role, each in data.reports.items()}
-    write_text(folder / run_folder.CHECK_FILE, json.dumps(report, ensure_ascii=False, indent=2) + "\n")
-    card_of(config, data).save(folder)
-
-
 def _train(
     config: Config,
     args: Any,
@@ -182,7 +187,9 @@ def _train(
     data: Prepared,
     checkpoint: Path | None,
     console: Console,
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], int]:
+    """Train, and draw the losses. Returns the fields of `RunResult` that training gives, and the number of a signal
+    that came too late to stop it (else 0)."""
     from transformers.trainer_callback import PrinterCallback
 
     from yuantune.batch.collate import collate
@@ -199,7 +206,7 @@ def _train(
     from yuantune.train.step import SupervisedTrainer
 
     folder = Path(config.output_dir)
-    rows_per_step = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+    rows_per_step = _rows_per_step(args)
     bar = ProgressBar(console, rows_per_step)
     stop = StopOnSignal()
     trainer = SupervisedTrainer(
@@ -215,28 +222,26 @@ def _train(
     started = time.monotonic()
     first_step = _steps_of(checkpoint)
     try:
-        with stop:
+        with stop, run_folder.failures(folder):
             output = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    except OSError as error:
-        raise WorkFailed(
-            f"writing to {folder} failed: {error.strerror or error}", hint=_resume_hint(folder)
-        ) from error
     finally:
         bar.close()
     seconds = time.monotonic() - started
     steps = trainer.state.global_step
     log = read_log(folder / LOG_FILE)
-    plot_losses(log, folder / PLOT_FILE)
-    if stop.received:
+    if args.process_index == 0:
+        with run_folder.failures(folder):
+            plot_losses(log, folder / PLOT_FILE)
+    if stop.received and steps < trainer.state.max_steps:
         raise Interrupted(
             f"stopped by signal {stop.received} after step {steps} of {trainer.state.max_steps}, state saved",
             signal_number=stop.received,
-            hint=_resume_hint(folder),
+            hint=run_folder.resume_hint(folder),
         )
     # A run shorter than logging_steps logs no loss; the Trainer knows the mean.
     losses = [line["loss"] for line in log if "loss" in line] or [output.training_loss]
     evaluations = [line["eval_loss"] for line in log if "eval_loss" in line]
-    return {
+    result = {
         "steps": steps,
         "first_loss": losses[0],
         "last_loss": losses[-1],
@@ -244,6 +249,7 @@ def _train(
         "seconds": seconds,
         "rows_per_second": (steps - first_step) * rows_per_step / seconds,
     }
+    return result, stop.received
 
 
 def training_arguments(config: Config) -> Any:
@@ -251,17 +257,16 @@ def training_arguments(config: Config) -> Any:
     from the rest of the config."""
     from transformers import TrainingArguments
 
-    from yuantune.models.load import device_of
-
+    device = _training_device(config)
     options = config.train.model_dump()
     checkpointing = options.pop("gradient_checkpointing")
     if not config.data.eval and not config.data.split:
         options["eval_strategy"] = "no"
     try:
-        return TrainingArguments(
+        args = TrainingArguments(
             output_dir=config.output_dir,
             data_seed=config.train.seed,
-            use_cpu=device_of(config.model.device_map) == "cpu",
+            use_cpu=device == "cpu",
             activation_checkpointing=checkpointing,
             activation_checkpointing_kwargs={"use_reentrant": False} if checkpointing else None,
             remove_unused_columns=False,
@@ -274,6 +279,67 @@ def training_arguments(config: Config) -> Any:
         )
     except (ValueError, RuntimeError, ImportError) as error:
         raise ConfigError(f"the train section: {error}") from None
+    # One process, one device: where it sees several GPUs, the Trainer would split its batches over all of them.
+    args._n_gpu = min(args.n_gpu, 1)
+    return args
+
+
+def _training_device(config: Config) -> str:
+    """`models.load.device_of`, where the Trainer can follow. Raises ConfigError where it cannot."""
+    from yuantune.models.load import device_of
+
+    device = device_of(config.model.device_map)
+    own = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+    if device.startswith("cuda") and device != own:
+        number = device.partition(":")[2]
+        raise ConfigError(
+            f"model.device_map: {config.model.device_map}: training runs on the first GPU that it sees",
+            hint=f"say `model.device_map: cuda` and start with CUDA_VISIBLE_DEVICES={number}",
+        )
+    return device
+
+
+def _check_positions(model: Any, data: Prepared) -> None:
+    """Raises DataError where a row is longer than the model has positions: learned ones end there in an error,
+    rotary ones were never trained beyond."""
+    from yuantune.models.load import positions_of
+
+    positions = positions_of(model)
+    longest = max(length for each in (data.train, data.eval) if each for length in each.lengths)
+    if positions is not None and longest > positions:
+        raise DataError(
+            f"the longest row has {longest} tokens, and the model reads no more than {positions}",
+            hint=f"set data.max_length to {positions}: the check then names the rows, and data.on_overflow deals "
+            "with them",
+        )
+
+
+def _check_usable(args: Any, model: Any) -> None:
+    """Raises ConfigError where optimizer, scheduler or a place for metrics cannot be made from the options, or
+    needs a package that is not there: the Trainer itself finds out when the run folder is there already."""
+    import torch
+    from transformers import Trainer, get_scheduler
+    from transformers.integrations import get_reporting_integration_callbacks
+
+    def scheduler() -> None:
+        some = torch.optim.SGD([torch.zeros(1)])
+        get_scheduler(args.lr_scheduler_type, some, num_warmup_steps=0, num_training_steps=1)
+
+    for option, make in {
+        "report_to": lambda: [callback() for callback in get_reporting_integration_callbacks(args.report_to)],
+        "optim": lambda: Trainer.get_optimizer_cls_and_kwargs(args, model),
+        "lr_scheduler_type": scheduler,
+    }.items():
+        try:
+            make()
+        except Exception as error:  # Each is another package's code, which raises what it likes.
+            what = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            raise ConfigError(f"train.{option}: {what}") from error
+
+
+def _rows_per_step(args: Any) -> int:
+    """Rows that one optimizer step learns from, over all processes."""
+    return int(args.train_batch_size * args.gradient_accumulation_steps * args.world_size)
 
 
 def card_of(config: Config, data: Prepared) -> Any:
@@ -294,25 +360,5 @@ def card_of(config: Config, data: Prepared) -> Any:
     )
 
 
-def _save_result(folder: Path, name: str, save: Any, tokenizer: Any) -> None:
-    """Write the trained weights, tokenizer and card into `folder/name`: whole, or not there."""
-    beside = folder / f".{name}.tmp"
-    shutil.rmtree(beside, ignore_errors=True)
-    try:
-        save(beside)
-        tokenizer.save_pretrained(beside)
-        shutil.copy(folder / "yuantune.json", beside)
-        shutil.rmtree(folder / name, ignore_errors=True)
-        os.replace(beside, folder / name)
-    except OSError as error:
-        raise WorkFailed(
-            f"{folder / name} could not be written: {error.strerror}", hint=_resume_hint(folder)
-        ) from error
-
-
 def _steps_of(checkpoint: Path | None) -> int:
     return int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
-
-
-def _resume_hint(folder: Path) -> str:
-    return f"`yuantune train {folder} --resume` goes on from there"

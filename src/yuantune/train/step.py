@@ -38,6 +38,7 @@ class SupervisedTrainer(Trainer):
     ) -> torch.Tensor:
         """One micro-batch: forward, loss, backward. The optimizer moves after the last one of the step."""
         model.train()
+        self.optimizer.train()  # A schedule-free optimizer evaluates other weights than it trains.
         batch = self._prepare_inputs(inputs)
         with self.compute_loss_context_manager():
             loss_sum = self._loss_sum(model, batch)
@@ -75,6 +76,14 @@ class SupervisedTrainer(Trainer):
             torch.save(self.args, folder / TRAINING_ARGS_NAME)
 
     # --------------------------------------------------------------------------------------------- evaluation
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
+        """Trainer's, without the rows that it repeats until all processes have as many: they would count twice."""
+        even, self.accelerator.even_batches = self.accelerator.even_batches, False
+        try:
+            return super().get_eval_dataloader(eval_dataset)
+        finally:
+            self.accelerator.even_batches = even
+
     def evaluation_loop(
         self,
         dataloader: DataLoader[Any],
@@ -86,6 +95,8 @@ class SupervisedTrainer(Trainer):
         """`{prefix}_loss` over all supervised tokens of the evaluation data, and its perplexity."""
         model = self._wrap_model(self.model, training=False)
         model.eval()
+        if self.optimizer is not None:
+            self.optimizer.eval()
         state = torch.get_rng_state()  # A DataLoader draws from it; evaluating must not change what is trained.
         total = torch.zeros(2, dtype=torch.float64)
         rows = 0
