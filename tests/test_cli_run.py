@@ -156,7 +156,7 @@ def test_text_is_printed_as_it_is(
         def predict(self, records: list[Record]) -> list[Prediction]:
             return [Prediction(r.source, r.text, r.text, None, True, 1, 1, 0.0) for r in records]
 
-    monkeypatch.setattr(extractor, "load", lambda run, device_map: Echo())
+    monkeypatch.setattr(extractor, "load", lambda run, model, device_map: Echo())
     odd = ":x: [bold]a[/] [/nothing]"
     code, out, _ = run(capsys, "generate", "run", "--text", odd)
     assert (code, out) == (0, odd + "\n")

@@ -18,7 +18,8 @@ import yuantune
 from yuantune.config import Config
 from yuantune.errors import ConfigError, DataError, Interrupted, ModelError, RunError, TemplateError, WorkFailed
 from yuantune.train import folder as run_folder
-from yuantune.train.run import fine_tune, training_arguments
+from yuantune.train.arguments import training_arguments
+from yuantune.train.run import fine_tune
 
 QUIET = Console(quiet=True)
 
@@ -408,3 +409,33 @@ def test_space_counts_the_checkpoints(tmp_path: Path, monkeypatch: pytest.Monkey
     run_folder.check_space(tmp_path / "run", options, trained_bytes=2**20, steps_per_epoch=17, first_step=17)
     options = Config.model_validate({"train": {"num_train_epochs": 40, "save_total_limit": 2}})
     run_folder.check_space(tmp_path / "run", options, trained_bytes=2**20, steps_per_epoch=17)
+
+
+def test_one_plain_source_is_walked_through_and_never_read_whole(
+    tmp_path: Path, yuan_folder: Path, rows_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def whole(*_: object, **__: object) -> None:
+        raise AssertionError("read whole")
+
+    monkeypatch.setattr("yuantune.train.run.read_all", whole)
+    options = config(yuan_folder, rows_file, tmp_path / "run", data__eval=[], data__limit=4, train__max_steps=1)
+    fine_tune(options, console=QUIET)
+    report = json.loads((tmp_path / "run" / "check.json").read_text("utf-8"))
+    assert report["train"]["rows"] == 4
+    with pytest.raises(AssertionError, match="read whole"):
+        fine_tune(config(yuan_folder, rows_file, tmp_path / "split", data__eval=[], data__split=2), console=QUIET)
+
+
+def test_a_base_that_moved_is_named_anew_and_still_held_to_its_hashes(
+    tmp_path: Path, yuan_folder: Path, llama_folder: Path, rows_file: Path
+) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(yuan_folder, base)
+    fine_tune(config(base, rows_file, tmp_path / "run", train__max_steps=1), console=QUIET)
+    base.rename(tmp_path / "elsewhere")
+    with pytest.raises(ModelError, match="base") as caught:
+        yuantune.load(tmp_path / "run")
+    assert "--model" in caught.value.hint
+    assert yuantune.load(tmp_path / "run", model=str(tmp_path / "elsewhere")).extract(["张三"]) is not None
+    with pytest.raises(ModelError, match="not the model that"):
+        yuantune.load(tmp_path / "run", model=str(llama_folder))

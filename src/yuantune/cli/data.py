@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from yuantune.cli.console import err, out
+from yuantune.data.rows import Rows
 from yuantune.errors import DataError, Problem, UserError, nearest
 
 if TYPE_CHECKING:
@@ -35,26 +35,6 @@ SHOWN = 20
 """Warnings of one kind that the table lists."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Rows:
-    """A source that can be walked through again and again; `strict` walks raise what is wrong with its rows."""
-
-    source: str
-    format: str | None = None
-    strict: bool = False
-    notes: list[str] = field(default_factory=list)
-    """What the reader decided on its own, of the strict walks."""
-
-    def __iter__(self) -> Iterator[Record]:
-        from yuantune.data.readers import read
-
-        try:
-            yield from read(self.source, format=self.format, notes=self.notes if self.strict else [])
-        except DataError as error:
-            if self.strict or not error.problems:
-                raise
-
-
 @app.command()
 def check(
     data: Data,
@@ -72,13 +52,13 @@ def check(
     from yuantune.data.check import overlap, prepare
 
     limit = max_length or DataSection.model_fields["max_length"].default
-    bound = _bind(_Rows(data, format), model, template)
-    rows = _Rows(data, format, strict=True)
+    bound = _bind(Rows(data, format), model, template)
+    rows = Rows(data, format, strict=True)
     _, report = prepare(rows, bound, max_length=limit)
     reports = {"train": report}
     _print_notes(rows.notes)
     if eval_data:
-        rows = _Rows(eval_data, strict=True)
+        rows = Rows(eval_data, strict=True)
         _, reports["eval"] = prepare(rows, bound, max_length=limit, role="eval")
         _print_notes(rows.notes)
         overlap(report, reports["eval"])
@@ -103,7 +83,7 @@ def show(
     format: Format = None,
 ) -> None:
     """Show the prompt that a row becomes; with --row the ids decoded, masked and supervised parts marked."""
-    rows = _Rows(data, format)
+    rows = Rows(data, format)
     bound = _bind(rows, model, template)
     number = row or 1
     record = next(islice(rows, number - 1, None), None)
@@ -147,7 +127,7 @@ def convert(
     """Convert tagged or annotated data to extraction records, or to the tutorial's input and output."""
     from yuantune.data.convert import convert as convert_file
 
-    renamed, render = _names_and_rows(_Rows(source, format), names, template, form)
+    renamed, render = _names_and_rows(Rows(source, format), names, template, form)
     report = convert_file(source, target, format=format, names=renamed, template=render, overwrite=overwrite)
     _print_notes(report.notes)
     err.print(f"wrote {report.rows} rows to {target}, {report.empty} of them without entity", markup=False)
@@ -206,7 +186,7 @@ def _print_notes(notes: Sequence[str]) -> None:
         err.print(f"note: {note}", markup=False, soft_wrap=True)
 
 
-def _bind(rows: _Rows, model: str, template: str) -> BoundTemplate:
+def _bind(rows: Rows, model: str, template: str) -> BoundTemplate:
     from yuantune.data.template import choose_template
     from yuantune.models.load import load_tokenizer
 
@@ -225,7 +205,7 @@ def _row_of(record: Record) -> dict[str, Any]:
 
 
 def _names_and_rows(
-    rows: _Rows, names: str | None, template: str | None, form: str
+    rows: Rows, names: str | None, template: str | None, form: str
 ) -> tuple[dict[str, str], Callable[[Record], tuple[str, str]] | None]:
     """Which types to rename, and how to make input and output of a record (None: leave it a record)."""
     from yuantune.data.labels import canonical, infer_schema

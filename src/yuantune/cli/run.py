@@ -62,6 +62,7 @@ def generate(
     ] = None,
     max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Longest answer in tokens.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Rows answered at once.")] = None,
+    model: Annotated[str | None, typer.Option(help="Where the base model is now, if it has moved.")] = None,
     device_map: Annotated[str | None, typer.Option(help="auto, cpu, cuda, mps.")] = None,
     raw: Annotated[bool, typer.Option("--raw", help="With --text: print the answers as they are.")] = False,
 ) -> None:
@@ -83,7 +84,7 @@ def generate(
             raise DataError(f"{input_file} holds no records")
     else:
         records = [Record(source=Source("--text", number), text=each) for number, each in enumerate(text or [], 1)]
-    extractor = load(run, device_map=device_map)
+    extractor = load(run, model=model, device_map=device_map)
     extractor.max_new_tokens = max_new_tokens or extractor.max_new_tokens
     extractor.batch_size = batch_size or extractor.batch_size
     predictions = answer_all(extractor, records, err)

@@ -91,10 +91,13 @@ def _as_records(texts: Sequence[str]) -> list[Record]:
     return [Record(source=Source("text", number), text=text) for number, text in enumerate(texts, 1)]
 
 
-def load(run: str | Path, *, device_map: str | None = None, dtype: str | None = None) -> Extractor:
+def load(
+    run: str | Path, *, model: str | None = None, device_map: str | None = None, dtype: str | None = None
+) -> Extractor:
     """The extractor of a run folder (or of an adapter or checkpoint folder in it).
 
-    Template and special tokens are the saved ones; base model and tokenizer must be those of the training. A model
+    `model` names the base model where it is not found under its own name any more. Template and special tokens are
+    the saved ones; base model and tokenizer must be those of the training. A model
     that was trained in full brings its own weights and tokenizer and needs no base. Raises RunError for a folder
     that holds no trained model, ModelError where the base differs."""
     from yuantune.methods import METHODS
@@ -112,10 +115,16 @@ def load(run: str | Path, *, device_map: str | None = None, dtype: str | None = 
             f"{folder} holds no trained weights yet",
             hint=f"`yuantune train {folder} --resume` finishes the training",
         )
-    base = card.base["name"]
+    base = model or card.base["name"]
     alone = not method.NEEDS_BASE and (weights / "tokenizer_config.json").is_file()
-    if not alone and (problems := check_identity(card.base, base)):
-        raise ModelError(f"{base} is not the model that {folder} was trained on", problems=problems)
+    if not alone:
+        try:
+            problems = check_identity(card.base, base)
+        except ModelError as error:
+            hint = "if the base model has moved, say where it is now: --model NAME (in Python: load(run, model=…))"
+            raise ModelError(f"the base model of {folder}: {error.message}", hint=hint) from error
+        if problems:
+            raise ModelError(f"{base} is not the model that {folder} was trained on", problems=problems)
     options = {
         **card.model,
         **({"device_map": device_map} if device_map else {}),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,17 @@ from yuantune.data.check import CheckReport, overlap, prepare
 from yuantune.data.examples import ExampleSet
 from yuantune.data.readers import read_all
 from yuantune.data.record import Record
+from yuantune.data.rows import Joined, Rows
 from yuantune.data.split import mix, split
 from yuantune.data.template import choose_template
-from yuantune.errors import ConfigError, DataError, Interrupted
+from yuantune.errors import ConfigError, Interrupted
 from yuantune.train import folder as run_folder
+from yuantune.train.arguments import (
+    check_positions,
+    check_usable,
+    rows_per_step_of,
+    training_arguments,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +89,7 @@ def fine_tune(config: Config, *, resume: bool = False, console: Console | None =
         device_map=config.model.device_map,
         attn_implementation=config.model.attn_implementation,
     )
-    _check_positions(model, data)
+    check_positions(model, data.train, data.eval)
     set_seed(config.train.seed)
     method = METHODS[config.method]
     model = method.apply(model, method_options(config))
@@ -91,12 +98,12 @@ def fine_tune(config: Config, *, resume: bool = False, console: Console | None =
         f"trainable params: {trainable:,d} || all params: {parameters:,d} || "
         f"trainable%: {100 * trainable / parameters:.4f}"
     )
-    _check_usable(args, model)
+    check_usable(args, model)
     run_folder.check_space(
         folder,
         config,
         trained_bytes=4 * trainable,
-        steps_per_epoch=-(-len(data.train) // _rows_per_step(args)),
+        steps_per_epoch=-(-len(data.train) // rows_per_step_of(args)),
         first_step=_steps_of(checkpoint),
     )
     args.distributed_state.wait_for_everyone()  # Nobody writes before all have checked.
@@ -131,13 +138,16 @@ def prepare_data(config: Config, tokenizer: Any, console: Console) -> Prepared:
     if not config.data.train:
         raise ConfigError("data.train names no data", hint="put `data: {train: FILE}` into the config")
     train_records, eval_records = read_records(config, console)
+    look = train_records.lenient() if isinstance(train_records, Rows) else train_records
     # A rare type may have fallen to the evaluation side of a split alone: it is a type all the same.
-    template, schema = choose_template(config.template, [*train_records, *eval_records])
+    template, schema = choose_template(config.template, Joined((look, eval_records)))
     bound = template.bind(tokenizer)
     check = functools.partial(
         prepare, bound=bound, schema=schema, max_length=config.data.max_length, on_overflow=config.data.on_overflow
     )
     train_set, report = check(train_records, role="train")
+    if isinstance(train_records, Rows):
+        _print_notes(train_records.notes, console)
     reports = {"train": report}
     eval_set = None
     if eval_records:
@@ -150,8 +160,15 @@ def prepare_data(config: Config, tokenizer: Any, console: Console) -> Prepared:
     return Prepared(bound, train_set, eval_set, reports, eval_records)
 
 
-def read_records(config: Config, console: Console) -> tuple[list[Record], list[Record]]:
-    """The training and the evaluation records that the config names."""
+def read_records(config: Config, console: Console) -> tuple[list[Record] | Rows, list[Record]]:
+    """The training and the evaluation records that the config names.
+
+    Training data that is neither mixed nor split is not read here, but walked through when it is needed: it may
+    be larger than memory."""
+    single = config.data.train[0]
+    if len(config.data.train) == 1 and single.weight == 1 and (config.data.eval or not config.data.split):
+        rows = Rows(single.path, single.format, strict=True, limit=config.data.limit)
+        return rows, _read_datasets(config.data.eval, config.train.seed, console)
     train = _read_datasets(config.data.train, config.train.seed, console)
     if config.data.eval:
         evaluation = _read_datasets(config.data.eval, config.train.seed, console)
@@ -169,11 +186,17 @@ def read_records(config: Config, console: Console) -> tuple[list[Record], list[R
 
 
 def _read_datasets(datasets: list[DatasetSection], seed: int, console: Console) -> list[Record]:
+    if not datasets:
+        return []
     notes: list[str] = []
     read = [(read_all(each.path, format=each.format, notes=notes), each.weight) for each in datasets]
+    _print_notes(notes, console)
+    return read[0][0] if len(read) == 1 and read[0][1] == 1 else mix(read, seed=seed)
+
+
+def _print_notes(notes: Sequence[str], console: Console) -> None:
     for note in notes:
         console.print(f"note: {note}", markup=False)
-    return read[0][0] if len(read) == 1 and read[0][1] == 1 else mix(read, seed=seed)
 
 
 # --------------------------------------------------------------------------------------------------- training
@@ -206,7 +229,7 @@ def _train(
     from yuantune.train.step import SupervisedTrainer
 
     folder = Path(config.output_dir)
-    rows_per_step = _rows_per_step(args)
+    rows_per_step = rows_per_step_of(args)
     bar = ProgressBar(console, rows_per_step)
     stop = StopOnSignal()
     trainer = SupervisedTrainer(
@@ -250,96 +273,6 @@ def _train(
         "rows_per_second": (steps - first_step) * rows_per_step / seconds,
     }
     return result, stop.received
-
-
-def training_arguments(config: Config) -> Any:
-    """`transformers.TrainingArguments` of the run: the `train` section under its own names, and what follows
-    from the rest of the config."""
-    from transformers import TrainingArguments
-
-    device = _training_device(config)
-    options = config.train.model_dump()
-    checkpointing = options.pop("gradient_checkpointing")
-    if not config.data.eval and not config.data.split:
-        options["eval_strategy"] = "no"
-    try:
-        args = TrainingArguments(
-            output_dir=config.output_dir,
-            data_seed=config.train.seed,
-            use_cpu=device == "cpu",
-            activation_checkpointing=checkpointing,
-            activation_checkpointing_kwargs={"use_reentrant": False} if checkpointing else None,
-            remove_unused_columns=False,
-            restore_callback_states_from_checkpoint=False,
-            logging_nan_inf_filter=False,
-            ddp_find_unused_parameters=False,
-            disable_tqdm=True,
-            dataloader_pin_memory=False,
-            **options,
-        )
-    except (ValueError, RuntimeError, ImportError) as error:
-        raise ConfigError(f"the train section: {error}") from None
-    # One process, one device: where it sees several GPUs, the Trainer would split its batches over all of them.
-    args._n_gpu = min(args.n_gpu, 1)
-    return args
-
-
-def _training_device(config: Config) -> str:
-    """`models.load.device_of`, where the Trainer can follow. Raises ConfigError where it cannot."""
-    from yuantune.models.load import device_of
-
-    device = device_of(config.model.device_map)
-    own = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
-    if device.startswith("cuda") and device != own:
-        number = device.partition(":")[2]
-        raise ConfigError(
-            f"model.device_map: {config.model.device_map}: training runs on the first GPU that it sees",
-            hint=f"say `model.device_map: cuda` and start with CUDA_VISIBLE_DEVICES={number}",
-        )
-    return device
-
-
-def _check_positions(model: Any, data: Prepared) -> None:
-    """Raises DataError where a row is longer than the model has positions: learned ones end there in an error,
-    rotary ones were never trained beyond."""
-    from yuantune.models.load import positions_of
-
-    positions = positions_of(model)
-    longest = max(length for each in (data.train, data.eval) if each for length in each.lengths)
-    if positions is not None and longest > positions:
-        raise DataError(
-            f"the longest row has {longest} tokens, and the model reads no more than {positions}",
-            hint=f"set data.max_length to {positions}: the check then names the rows, and data.on_overflow deals "
-            "with them",
-        )
-
-
-def _check_usable(args: Any, model: Any) -> None:
-    """Raises ConfigError where optimizer, scheduler or a place for metrics cannot be made from the options, or
-    needs a package that is not there: the Trainer itself finds out when the run folder is there already."""
-    import torch
-    from transformers import Trainer, get_scheduler
-    from transformers.integrations import get_reporting_integration_callbacks
-
-    def scheduler() -> None:
-        some = torch.optim.SGD([torch.zeros(1)])
-        get_scheduler(args.lr_scheduler_type, some, num_warmup_steps=0, num_training_steps=1)
-
-    for option, make in {
-        "report_to": lambda: [callback() for callback in get_reporting_integration_callbacks(args.report_to)],
-        "optim": lambda: Trainer.get_optimizer_cls_and_kwargs(args, model),
-        "lr_scheduler_type": scheduler,
-    }.items():
-        try:
-            make()
-        except Exception as error:  # Each is another package's code, which raises what it likes.
-            what = next(iter(str(error).strip().splitlines()), type(error).__name__)
-            raise ConfigError(f"train.{option}: {what}") from error
-
-
-def _rows_per_step(args: Any) -> int:
-    """Rows that one optimizer step learns from, over all processes."""
-    return int(args.train_batch_size * args.gradient_accumulation_steps * args.world_size)
 
 
 def card_of(config: Config, data: Prepared) -> Any:

@@ -1,0 +1,100 @@
+"""From the config to transformers' TrainingArguments, and whether what they ask for can be had here."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from yuantune.config import Config
+from yuantune.data.examples import ExampleSet
+from yuantune.errors import ConfigError, DataError
+
+
+def training_arguments(config: Config) -> Any:
+    """`transformers.TrainingArguments` of the run: the `train` section under its own names, and what follows
+    from the rest of the config."""
+    from transformers import TrainingArguments
+
+    device = _training_device(config)
+    options = config.train.model_dump()
+    checkpointing = options.pop("gradient_checkpointing")
+    if not config.data.eval and not config.data.split:
+        options["eval_strategy"] = "no"
+    try:
+        args = TrainingArguments(
+            output_dir=config.output_dir,
+            data_seed=config.train.seed,
+            use_cpu=device == "cpu",
+            activation_checkpointing=checkpointing,
+            activation_checkpointing_kwargs={"use_reentrant": False} if checkpointing else None,
+            remove_unused_columns=False,
+            restore_callback_states_from_checkpoint=False,
+            logging_nan_inf_filter=False,
+            ddp_find_unused_parameters=False,
+            disable_tqdm=True,
+            dataloader_pin_memory=False,
+            **options,
+        )
+    except (ValueError, RuntimeError, ImportError) as error:
+        raise ConfigError(f"the train section: {error}") from None
+    # One process, one device: where it sees several GPUs, the Trainer would split its batches over all of them.
+    args._n_gpu = min(args.n_gpu, 1)
+    return args
+
+
+def _training_device(config: Config) -> str:
+    """`models.load.device_of`, where the Trainer can follow. Raises ConfigError where it cannot."""
+    from yuantune.models.load import device_of
+
+    device = device_of(config.model.device_map)
+    own = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+    if device.startswith("cuda") and device != own:
+        number = device.partition(":")[2]
+        raise ConfigError(
+            f"model.device_map: {config.model.device_map}: training runs on the first GPU that it sees",
+            hint=f"say `model.device_map: cuda` and start with CUDA_VISIBLE_DEVICES={number}",
+        )
+    return device
+
+
+def check_positions(model: Any, *sets: ExampleSet | None) -> None:
+    """Raises DataError where a row is longer than the model has positions: learned ones end there in an error,
+    rotary ones were never trained beyond."""
+    from yuantune.models.load import positions_of
+
+    positions = positions_of(model)
+    longest = max(length for each in sets if each for length in each.lengths)
+    if positions is not None and longest > positions:
+        raise DataError(
+            f"the longest row has {longest} tokens, and the model reads no more than {positions}",
+            hint=f"set data.max_length to {positions}: the check then names the rows, and data.on_overflow deals "
+            "with them",
+        )
+
+
+def check_usable(args: Any, model: Any) -> None:
+    """Raises ConfigError where optimizer, scheduler or a place for metrics cannot be made from the options, or
+    needs a package that is not there: the Trainer itself finds out when the run folder is there already."""
+    import torch
+    from transformers import Trainer, get_scheduler
+    from transformers.integrations import get_reporting_integration_callbacks
+
+    def scheduler() -> None:
+        some = torch.optim.SGD([torch.zeros(1)])
+        get_scheduler(args.lr_scheduler_type, some, num_warmup_steps=0, num_training_steps=1)
+
+    for option, make in {
+        "report_to": lambda: [callback() for callback in get_reporting_integration_callbacks(args.report_to)],
+        "optim": lambda: Trainer.get_optimizer_cls_and_kwargs(args, model),
+        "lr_scheduler_type": scheduler,
+    }.items():
+        try:
+            make()
+        except Exception as error:  # Each is another package's code, which raises what it likes.
+            what = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            raise ConfigError(f"train.{option}: {what}") from error
+
+
+def rows_per_step_of(args: Any) -> int:
+    """Rows that one optimizer step learns from, over all processes."""
+    return int(args.train_batch_size * args.gradient_accumulation_steps * args.world_size)
