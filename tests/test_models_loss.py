@@ -51,15 +51,7 @@ def reference(model: PreTrainedModel, examples: list[Example]) -> torch.Tensor:
 
 
 def ours(model: PreTrainedModel, batch: Batch) -> torch.Tensor:
-    return supervised_loss(
-        model,
-        batch["input_ids"],
-        batch["attention_mask"],
-        batch["row_S"],
-        batch["position_S"],
-        batch["label_S"],
-        batch["weight_S"],
-    )
+    return supervised_loss(model, **batch)
 
 
 def gradients(model: PreTrainedModel, loss: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 def supervised_loss(
     model: PreTrainedModel,
-    input_ids_BT: torch.Tensor,
-    attention_mask_BT: torch.Tensor,
+    input_ids: torch.Tensor,
+    attention_mask: torch.Tensor,
     row_S: torch.Tensor,
     position_S: torch.Tensor,
     label_S: torch.Tensor,
@@ -26,17 +26,18 @@ def supervised_loss(
 ) -> torch.Tensor:
     """The weighted sum of the supervised tokens' cross-entropies, float32 (float64 in a float64 model), a scalar.
 
-    Only positions from the first supervised one on are projected to the vocabulary (`logits_to_keep`, where the
-    model has it): a shared prompt costs no logits. The caller divides, once, by the supervised tokens of the whole
-    optimizer step; a mean here would weigh short micro-batches more."""
-    length = input_ids_BT.shape[1]
+    The arguments are a batch's fields: `input_ids` and `attention_mask` BT, the others S. Only positions from the
+    first supervised one on are projected to the vocabulary (`logits_to_keep`, where the model has it): a shared
+    prompt costs no logits. The caller divides, once, by the supervised tokens of the whole optimizer step; a mean
+    here would weigh short micro-batches more."""
+    length = input_ids.shape[1]
     if not len(position_S):  # every parameter still takes part, so that ranks of a distributed run stay in step
         keep, first = 1, length - 1
     else:
         first = int(position_S.min())
         keep = length - first
     kept = {"logits_to_keep": keep} if keeps_logits(model) else {}
-    output = model(input_ids=input_ids_BT, attention_mask=attention_mask_BT, use_cache=False, **kept)
+    output = model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False, **kept)
     logits_BKV = output.logits
     logits_SV = logits_BKV[row_S, position_S - (first if kept else 0)]
     logits_SV = logits_SV if logits_SV.dtype == torch.float64 else logits_SV.float()

@@ -29,8 +29,6 @@ class SupervisedTrainer(Trainer):
     loss_is_scaled_for_ga = True
     save_weights: Callable[[nn.Module, Path], None]
     """Set by whoever makes the trainer: the `save` of the run's method."""
-    tokens_seen = 0
-    """Real tokens (no padding) that went through the model in this process's training."""
 
     # --------------------------------------------------------------------------------------------- the step
     def training_step(
@@ -41,23 +39,11 @@ class SupervisedTrainer(Trainer):
         self.optimizer.train()  # A schedule-free optimizer evaluates other weights than it trains.
         batch = self._prepare_inputs(inputs)
         with self.compute_loss_context_manager():
-            loss_sum = self._loss_sum(model, batch)
+            loss_sum = supervised_loss(model, **batch)
             # Distributed processes average their gradients; the sum over all of them is wanted.
             loss = loss_sum * self.accelerator.num_processes / num_items_in_batch
         self.accelerator.backward(loss)
-        self.tokens_seen += int(batch["attention_mask"].sum())
         return loss.detach()
-
-    def _loss_sum(self, model: nn.Module, batch: Batch) -> torch.Tensor:
-        return supervised_loss(
-            model,
-            batch["input_ids"],
-            batch["attention_mask"],
-            batch["row_S"],
-            batch["position_S"],
-            batch["label_S"],
-            batch["weight_S"],
-        )
 
     def _get_num_items_in_batch(
         self, batch_samples: Sequence[Batch], device: torch.device
@@ -103,7 +89,7 @@ class SupervisedTrainer(Trainer):
         with torch.no_grad():
             for batch in self._eval_batches(dataloader):
                 with self.compute_loss_context_manager():
-                    loss_sum = self._loss_sum(model, batch)
+                    loss_sum = supervised_loss(model, **batch)
                 total += torch.stack([loss_sum.double(), batch["weight_S"].sum().double()]).cpu()
                 rows += len(batch["input_ids"])
         torch.set_rng_state(state)
