@@ -23,14 +23,14 @@ test: $(READY)  ## Run the tests
 	$(BIN)/pytest
 
 check: $(READY)  ## Format, lint, types, and who may import whom
-	$(BIN)/ruff format --check src tests
-	$(BIN)/ruff check src tests
+	$(BIN)/ruff format --check src tests recipes
+	$(BIN)/ruff check src tests recipes
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 format: $(READY)  ## Format and fix what can be fixed by itself
-	$(BIN)/ruff format src tests
-	$(BIN)/ruff check --fix src tests
+	$(BIN)/ruff format src tests recipes
+	$(BIN)/ruff check --fix src tests recipes
 
 bench: $(READY)  ## Measure: ratios within one run
 	$(BIN)/yuantune bench train

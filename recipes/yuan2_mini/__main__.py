@@ -1,0 +1,174 @@
+"""`python -m recipes.yuan2_mini`: from the corpus to the weights that ship, stage by stage or all at once.
+
+Run from the repository's root. WORK is a folder outside it; a stage that is done there is not done again."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from recipes.yuan2_mini.files import MANIFEST
+from recipes.yuan2_mini.memory import memory_test
+from recipes.yuan2_mini.tokens import make_tokenizer
+
+from yuantune.cli.console import err, out, print_error
+from yuantune.data.writing import write_text
+from yuantune.errors import DataError, WorkFailed, YuantuneError
+from yuantune.resources import RESOURCES
+
+HERE = Path(__file__).parent
+DATA, TOKENIZER, RUN, MEMORY = "data", "tokenizer", "run", "memory.json"
+"""What the folder WORK holds."""
+MODEL = "model"
+"""The finished model within the run."""
+
+_YUANTUNE = "from yuantune.cli import main; main()"
+_UNFINISHED = 75
+"""Try again later (EX_TEMPFAIL of sysexits.h)."""
+
+app = typer.Typer(help="Make yuan2-mini: corpus to weights.", no_args_is_help=True, add_completion=False)
+
+Work = Annotated[Path, typer.Option("--to", help="WORK: the folder for everything that is made.")]
+Corpus = Annotated[Path, typer.Option(help="Folder with the corpus files.")]
+HeldOutRows = Annotated[
+    list[Path], typer.Option("--held-out", help="Labelled rows that fine-tuning is scored on; say it once a file.")
+]
+Count = Annotated[int, typer.Option(min=1, help="Exercises.")]
+Minutes = Annotated[float | None, typer.Option(help="Stop with a checkpoint after so many minutes.")]
+Target = Annotated[Path, typer.Option(help="Folder to write to.")]
+Seed = Annotated[int, typer.Option(help="For everything that is drawn.")]
+
+
+@app.callback()
+def _root() -> None:
+    # Libraries' own bars and notes would run through ours.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+
+@app.command()
+def data(corpus: Corpus, held_out: HeldOutRows, to: Work, count: Count = 600_000, seed: Seed = 0) -> None:
+    """Clean the corpus, make the exercises, check both against the held-out rows. About 20 minutes."""
+    asked = {"seed": seed, "count": count}
+    folder = to / DATA
+    if (done := _read_json(folder / MANIFEST)) is not None:
+        if any(done[name] != value for name, value in asked.items()):
+            raise DataError(f"{folder} was made with another seed or count", hint="name a new WORK")
+        err.print("data: done before", markup=False)
+        return
+    from recipes.yuan2_mini.data import make_data
+
+    make_data(corpus, held_out, folder, count=count, seed=seed, say=_say)
+
+
+@app.command()
+def tokenizer(to: Work, seed: Seed = 0) -> None:
+    """Train the tokenizer on the data."""
+    if (to / TOKENIZER / "tokenizer_config.json").is_file():
+        err.print("tokenizer: done before", markup=False)
+        return
+    make_tokenizer(to / DATA, to / TOKENIZER, seed=seed, say=_say)
+
+
+@app.command()
+def pretrain(to: Work, minutes: Minutes = None) -> None:
+    """Train the model (hours), or go on where it stopped. Exit 75 where the time was up before the end."""
+    if _trained(to):
+        err.print("pretrain: done before", markup=False)
+        return
+    shutil.copyfile(HERE / "model.json", to / "model.json")
+    begun = any((to / RUN).glob("checkpoint-*"))
+    words = [RUN, "--resume"] if begun else [str((HERE / "pretrain.yaml").resolve())]
+    if minutes is not None:
+        words += ["--set", f"train.max_minutes={minutes}"]
+    # The config names its files as WORK has them.
+    code = subprocess.run([sys.executable, "-c", _YUANTUNE, "pretrain", *words], cwd=to, check=False).returncode
+    if code or not _trained(to):
+        raise typer.Exit(code or _UNFINISHED)
+
+
+@app.command()
+def memory(to: Work, count: Annotated[int, typer.Option(min=1, help="Beginnings of lines.")] = 500) -> None:
+    """Test whether the model recites its corpus: beginnings of lines, continued greedily. Exit 1 where it does."""
+    found = memory_test(to / RUN / MODEL, to / DATA, count=count, seed=0, say=_say)
+    write_text(to / MEMORY, json.dumps(found, ensure_ascii=False, indent=2) + "\n")
+    out.print_json(json.dumps(found, ensure_ascii=False))
+    if found["recited"]:
+        raise WorkFailed(f"the model recites: {found['recited']} continuations share {found['limit']} characters")
+
+
+@app.command()
+def install(to: Work, target: Target = RESOURCES / "yuan2-mini") -> None:
+    """Put the model, in bfloat16, and its tokenizer where the package ships them."""
+    install_model(to / RUN / MODEL, to / TOKENIZER, target)
+    out.print(str(target), markup=False)
+
+
+@app.command(name="all")
+def everything(
+    corpus: Corpus,
+    held_out: HeldOutRows,
+    to: Work,
+    count: Count = 600_000,
+    seed: Seed = 0,
+    minutes: Minutes = None,
+) -> None:
+    """All stages in order. Started again, it goes on with the stage that was not done."""
+    data(corpus, held_out, to, count, seed)
+    tokenizer(to, seed)
+    pretrain(to, minutes)
+    memory(to)
+    install(to)
+
+
+def install_model(run: Path, tokenizer: Path, target: Path) -> None:
+    """Write `target`'s config, weights (bfloat16 safetensors) and tokenizer; other files there stay."""
+    import torch
+
+    from yuantune.models.load import load_model
+
+    model = load_model(run, device_map="cpu", dtype="float32").to(torch.bfloat16)
+    model.config._name_or_path = ""
+    target.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(str(target))
+    (target / "model.safetensors").chmod(0o644)
+    (target / "generation_config.json").unlink(missing_ok=True)  # It repeats the config's token ids.
+    config = _read_json(target / "config.json") or {}
+    config.pop("transformers_version", None)
+    write_text(target / "config.json", json.dumps(config, indent=2) + "\n")
+    for name in ("tokenizer.model", "tokenizer_config.json"):
+        shutil.copyfile(tokenizer / name, target / name)
+
+
+def _trained(to: Path) -> bool:
+    return (to / RUN / MODEL / "model.safetensors").is_file()
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return value
+
+
+def _say(text: str) -> None:
+    err.print(text, markup=False)
+
+
+def main() -> None:
+    """Runs a command; turns its errors into messages and exit codes."""
+    try:
+        app()
+    except YuantuneError as error:
+        print_error(error)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

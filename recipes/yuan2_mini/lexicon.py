@@ -1,0 +1,113 @@
+"""The words of a résumé: one place to import persons, organisations, posts, degrees and dates from.
+
+Every function takes the `random.Random` that decides; `brands` are short names of firms, used beside invented ones.
+"""
+
+from __future__ import annotations
+
+from .dates import birth, date, date_of, period, period_of
+from .firms import Brands, company, factory, foreign_company, own_name, short_of
+from .institutions import (
+    agency,
+    association,
+    faculty,
+    hospital,
+    institute,
+    media,
+    military_unit,
+    school,
+    university,
+    university_abroad,
+    village,
+)
+from .organisations import KINDS, kind_of_organisation, organisation
+from .people import (
+    chinese_name,
+    country,
+    ethnic_group,
+    latin_name,
+    person,
+    place,
+    province,
+    region,
+    town,
+    transliterated_name,
+)
+from .posts import (
+    board_post,
+    chief_post,
+    company_post,
+    degree,
+    department_post,
+    deputy,
+    field_and_degree,
+    leading_post,
+    post,
+    post_in,
+    rank,
+    section_post,
+    standing,
+    subject,
+)
+from .services import accounting_firm, bank, finance_house, law_firm
+from .wordlists import Weighted, by_rank, weighted, words
+
+__all__ = [
+    "KINDS",
+    "Brands",
+    "Weighted",
+    "accounting_firm",
+    "agency",
+    "association",
+    "bank",
+    "birth",
+    "board_post",
+    "by_rank",
+    "chief_post",
+    "chinese_name",
+    "company",
+    "company_post",
+    "country",
+    "date",
+    "date_of",
+    "degree",
+    "department_post",
+    "deputy",
+    "ethnic_group",
+    "factory",
+    "faculty",
+    "field_and_degree",
+    "finance_house",
+    "foreign_company",
+    "hospital",
+    "institute",
+    "kind_of_organisation",
+    "latin_name",
+    "law_firm",
+    "leading_post",
+    "media",
+    "military_unit",
+    "organisation",
+    "own_name",
+    "period",
+    "period_of",
+    "person",
+    "place",
+    "post",
+    "post_in",
+    "province",
+    "rank",
+    "region",
+    "school",
+    "section_post",
+    "short_of",
+    "standing",
+    "subject",
+    "town",
+    "transliterated_name",
+    "university",
+    "university_abroad",
+    "village",
+    "weighted",
+    "words",
+]
