@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import lzma
+import shlex
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -93,9 +94,8 @@ class Lines:
 
     def _wrong_encoding(self, line: int, what: str, encoding: str) -> None:
         name = self.path.name.removesuffix(".gz").removesuffix(".xz")
-        self._problems.add(
-            self.source(line), what, hint=f"convert it: iconv -f {encoding} -t UTF-8 {name} > utf8-{name}"
-        )
+        command = f"iconv -f {encoding} -t UTF-8 {shlex.quote(name)} > {shlex.quote('utf8-' + name)}"
+        self._problems.add(self.source(line), what, hint=f"convert it: {command}")
 
 
 def utf16(head: bytes) -> str:
