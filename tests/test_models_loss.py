@@ -11,7 +11,8 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 from yuantune.batch.collate import Batch, collate
 from yuantune.data.examples import Example
 from yuantune.data.record import Source
-from yuantune.models.loss import keeps_logits, supervised_loss
+from yuantune.models import loss as loss_module
+from yuantune.models.loss import ChunkedCrossEntropy, keeps_logits, plain_head, supervised_loss
 
 
 @pytest.fixture(params=["llama", "gpt2"])
@@ -82,3 +83,70 @@ def test_nothing_supervised_is_a_zero_that_reaches_every_weight(model: PreTraine
     loss = ours(model, collate(blank, pad_id=0))
     assert loss.item() == 0.0
     assert all(not gradient.any() for gradient in gradients(model, loss).values())
+
+
+# ---------------------------------------------------------------------------------------------------- in chunks
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 1000])
+@pytest.mark.parametrize("bias", [True, False])
+def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch, chunk: int, bias: bool) -> None:
+    """Value and gradients are those of the plain loss, however many logits exist at once."""
+    monkeypatch.setattr(loss_module, "CHUNK_TOKENS", chunk)
+    monkeypatch.setitem(loss_module.CHUNK_LOGITS, "cpu", 60)
+    torch.manual_seed(0)
+    hidden_SD, head_VD, bias_V = (torch.randn(*shape, dtype=torch.float64) for shape in ((10, 8), (60, 8), (60,)))
+    label_S, weight_S = torch.randint(60, (10,)), torch.rand(10)
+    for each in (hidden_SD, head_VD, bias_V):
+        each.requires_grad_()
+    given = (hidden_SD, head_VD, bias_V) if bias else (hidden_SD, head_VD)
+    loss = ChunkedCrossEntropy.apply(hidden_SD, head_VD, bias_V if bias else None, label_S, weight_S, True)
+    logits = torch.nn.functional.linear(hidden_SD, head_VD, bias_V if bias else None)
+    expected = (torch.nn.functional.cross_entropy(logits, label_S, reduction="none") * weight_S).sum()
+    torch.testing.assert_close(loss, expected)
+    for one, other in zip(
+        torch.autograd.grad(3 * loss, given), torch.autograd.grad(3 * expected, given), strict=True
+    ):
+        torch.testing.assert_close(one, other)
+
+
+def test_a_frozen_head_and_evaluation_take_no_gradient() -> None:
+    torch.manual_seed(0)
+    hidden_SD, head_VD = torch.randn(4, 8, requires_grad=True), torch.randn(60, 8)
+    arguments = (head_VD, None, torch.tensor([1, 2, 3, 4]), torch.ones(4))
+    loss = ChunkedCrossEntropy.apply(hidden_SD, *arguments, True)
+    assert [tensor is None for tensor in loss.grad_fn.saved_tensors] == [False, True, True]
+    with torch.no_grad():
+        assert torch.equal(ChunkedCrossEntropy.apply(hidden_SD, *arguments, False), loss)
+
+
+def test_whose_head_is_plain() -> None:
+    """A scaled or capped logit is not the head's; an adapter on the head is not a plain layer."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import CohereConfig, CohereForCausalLM, Gemma2Config, Gemma2ForCausalLM
+
+    size = {"vocab_size": 60, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "eos_token_id": 2}
+    heads = {**size, "num_attention_heads": 4, "num_key_value_heads": 4}
+    llama = LlamaForCausalLM(LlamaConfig(**heads))
+    assert plain_head(llama) is llama.lm_head
+    assert llama.training
+    assert plain_head(CohereForCausalLM(CohereConfig(**heads, logit_scale=0.5))) is None
+    assert plain_head(Gemma2ForCausalLM(Gemma2Config(**heads, head_dim=8, final_logit_softcapping=5.0))) is None
+    within = get_peft_model(LlamaForCausalLM(LlamaConfig(**heads)), LoraConfig(target_modules=["q_proj"]))
+    assert plain_head(within) is within.get_base_model().lm_head
+    on_head = get_peft_model(
+        LlamaForCausalLM(LlamaConfig(**heads)), LoraConfig(target_modules=["q_proj", "lm_head"])
+    )
+    assert plain_head(on_head) is None
+
+
+def test_logits_that_are_scaled_afterwards_are_learnt_as_they_are() -> None:
+    from transformers import CohereConfig, CohereForCausalLM
+
+    torch.manual_seed(0)
+    size = {"vocab_size": 60, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "eos_token_id": 2}
+    heads = {**size, "num_attention_heads": 4, "num_key_value_heads": 4}
+    scaled = CohereForCausalLM(CohereConfig(**heads, logit_scale=0.5)).double().eval()
+    torch.testing.assert_close(
+        ours(scaled, collate(rows(), pad_id=0)), reference(scaled, rows()), rtol=1e-6, atol=1e-6
+    )

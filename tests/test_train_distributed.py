@@ -17,17 +17,27 @@ from torch.testing import assert_close
 import yuantune
 from tests.conftest import ROWS
 from yuantune.config import Config
+from yuantune.pretrain_config import PretrainConfig
+from yuantune.train.pretrain import pretrain
 
 TRAIN = "import sys, yuantune; yuantune.fine_tune(yuantune.load_config(sys.argv[1]))"
 
+PRETRAIN = """
+import sys
+from yuantune.config import load_as
+from yuantune.pretrain_config import PretrainConfig
+from yuantune.train.pretrain import pretrain
+pretrain(load_as(PretrainConfig, sys.argv[1]))
+"""
 
-def train_in_two(config: Path) -> list[tuple[int, str]]:
-    """Exit code and stderr of two processes that train by `config`, started as torchrun would."""
+
+def train_in_two(config: Path, code: str = TRAIN) -> list[tuple[int, str]]:
+    """Exit code and stderr of two processes that run `code` on `config`, started as torchrun would."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
-    command = [sys.executable, "-W", "ignore", "-c", TRAIN, str(config)]
+    command = [sys.executable, "-W", "ignore", "-c", code, str(config)]
     running = [
         subprocess.Popen(
             command,
@@ -75,4 +85,39 @@ def test_two_processes_are_one_with_twice_the_batch(tmp_path: Path, yuan_folder:
     ]
     assert ["loss" in line for line in logs[0]] == [True, False]
     for mine, theirs in zip(*logs, strict=True):
+        assert theirs == pytest.approx(mine, rel=1e-5)
+
+
+def test_two_processes_pretrain_as_one_with_twice_the_batch(tmp_path: Path) -> None:
+    """Each process takes its half of the same rows; the clock of the first one stops both."""
+    (tmp_path / "text.txt").write_text("\n".join(text for text, _ in ROWS), "utf-8")
+
+    def options(name: str, batch: int, minutes: float | None = None) -> PretrainConfig:
+        tiny = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2}
+        train = {"max_steps": 3, "learning_rate": 1e-2, "optim": "sgd", "logging_steps": 1, "eval_steps": 2}
+        text = str(tmp_path / "text.txt")
+        return PretrainConfig.model_validate(
+            {
+                "output_dir": str(tmp_path / name),
+                "model": {"config": tiny, "tokenizer": "yuan2-mini", "dtype": "float64", "device_map": "cpu"},
+                "data": {"train": text, "eval": text, "sequence_length": 32, "eval_rows": 3},
+                "train": {**train, "per_device_train_batch_size": batch, "max_minutes": minutes},
+            }
+        )
+
+    pretrain(options("one", 4), console=Console(quiet=True))
+    for name, minutes in (("two", None), ("stopped", 1e-6)):
+        (tmp_path / f"{name}.yaml").write_text(options(name, 2, minutes).dump(), "utf-8")
+        for rank, (code, err) in enumerate(train_in_two(tmp_path / f"{name}.yaml", PRETRAIN)):
+            assert code == 0, err
+            assert ("parameters, all of them trained" in err) == (rank == 0)
+    assert (tmp_path / "stopped" / "checkpoint-1").is_dir()
+    weights = [load_file(tmp_path / name / "model" / "model.safetensors") for name in ("one", "two")]
+    assert_close(weights[1], weights[0], rtol=1e-5, atol=1e-7)
+    logs = [
+        [json.loads(line) for line in (tmp_path / name / "log.jsonl").read_text("utf-8").splitlines()]
+        for name in ("one", "two")
+    ]
+    for mine, theirs in zip(*logs, strict=True):
+        mine.pop("tokens_per_second", None), theirs.pop("tokens_per_second", None)
         assert theirs == pytest.approx(mine, rel=1e-5)

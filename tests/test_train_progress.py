@@ -26,7 +26,7 @@ def shown(*, terminal: bool) -> str:
     """What 40 steps and an evaluation print."""
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=terminal, width=120, highlight=False)
-    bar, control = ProgressBar(console, rows_per_step=12), TrainerControl()
+    bar, control = ProgressBar(console, per_step=12), TrainerControl()
     bar.on_train_begin(ARGS, state(), control)
     for step in range(1, 41):
         bar.on_log(ARGS, state(step), control, logs={"loss": 1 / step})
@@ -52,7 +52,10 @@ def test_elsewhere_about_twenty_lines() -> None:
     assert lines[-1] == "epoch 3.00: evaluation loss 0.5000"
 
 
-def test_the_second_signal_stops_at_once() -> None:
+def test_the_second_signal_stops_at_once(request: pytest.FixtureRequest) -> None:
+    # A job in the background starts with SIGINT ignored.
+    outer = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, outer))
     before = signal.getsignal(signal.SIGINT)
     stop, control = StopOnSignal(), TrainerControl()
     with pytest.raises(KeyboardInterrupt), stop:
@@ -95,3 +98,18 @@ def test_a_plot_of_nothing_is_a_plot(tmp_path: Path) -> None:
     plot_losses([], tmp_path / "empty.png")
     plot_losses([{"step": 1, "loss": 2.0}, {"step": 1, "eval_loss": 1.0}], tmp_path / "two.png")
     assert all((tmp_path / name).read_bytes().startswith(b"\x89PNG") for name in ("empty.png", "two.png"))
+
+
+def test_a_plot_shows_every_loss_and_counts_steps_in_whole_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from matplotlib.figure import Figure
+
+    drawn: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, path: drawn.append(self))
+    log = [{"step": step, "loss": 9.0 - step / 100} for step in (1, 2, 3)]
+    plot_losses([*log, {"step": 3, "eval_loss": 9.02}], tmp_path / "loss.png")
+    axes = drawn[0].axes[0]
+    low, high = axes.get_ylim()
+    assert low < 8.97 and high > 9.02 and high - low < 0.1  # The curve fills the axes, and is not cut.
+    assert all(float(tick).is_integer() for tick in axes.get_xticks())

@@ -8,12 +8,13 @@ descriptions as comments: there is no second list.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, cast
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from yuantune.errors import ConfigError, Problem, nearest
 
@@ -78,7 +79,7 @@ class DataSection(Section):
     """A row longer than max_length: error stops before training and names the rows; drop leaves them out and
     counts them; shorten-input cuts only the record's own text. An answer is never cut."""
     limit: int | None = Field(default=None, gt=0)
-    """Use only the first so many training rows (after mixing)."""
+    """Use only so many training rows, the first ones; of several data sets, each one's share of them."""
 
     @model_validator(mode="after")
     def _share_or_rows(self) -> DataSection:
@@ -104,8 +105,21 @@ class LoraSection(Section):
     serve half the attention heads: keep both."""
 
 
-class TrainSection(Section):
-    """Training, under the names of transformers.TrainingArguments."""
+def _steps(value: int) -> int:
+    if value != -1 and value < 1:
+        raise ValueError(f"train.max_steps is -1 (as long as the rest says) or at least 1, not {value}")
+    return value
+
+
+Steps = Annotated[int, AfterValidator(_steps)]
+# YAML reads an unquoted no as false.
+Strategy = Annotated[
+    Literal["no", "steps", "epoch"], BeforeValidator(lambda value: "no" if value is False else value)
+]
+
+
+class StepSection(Section):
+    """What fine-tuning and pretraining share, under the names of transformers.TrainingArguments."""
 
     per_device_train_batch_size: int = Field(default=12, gt=0)
     """Rows in one forward pass on one device."""
@@ -113,10 +127,8 @@ class TrainSection(Section):
     """Rows in one forward pass of evaluation."""
     gradient_accumulation_steps: int = Field(default=1, gt=0)
     """Forward passes before the weights move: the effective batch is this times the batch size."""
-    num_train_epochs: float = Field(default=3.0, gt=0)
-    """Passes over the training data."""
-    max_steps: int = -1
-    """Optimizer steps; above zero it overrides num_train_epochs."""
+    max_steps: Steps = -1
+    """Optimizer steps; above zero it overrides what else says how long."""
     learning_rate: float = Field(default=5e-5, gt=0)
     """Peak learning rate."""
     lr_scheduler_type: str = "linear"
@@ -144,24 +156,31 @@ class TrainSection(Section):
     activation_checkpointing, too.)"""
     logging_steps: float = Field(default=1, gt=0)
     """Steps between two lines of log.jsonl."""
-    eval_strategy: Literal["no", "steps", "epoch"] = "epoch"
-    """When the evaluation loss is computed (where there is evaluation data)."""
     eval_steps: float | None = Field(default=None, gt=0)
-    """Steps between evaluations under eval_strategy: steps."""
-    save_strategy: Literal["no", "steps", "epoch"] = "epoch"
-    """When a checkpoint is written."""
+    """Steps between evaluations (in fine-tuning, under eval_strategy: steps)."""
     save_steps: float = Field(default=500, gt=0)
-    """Steps between checkpoints under save_strategy: steps."""
+    """Steps between checkpoints (in fine-tuning, under save_strategy: steps)."""
     save_total_limit: int | None = Field(default=None, gt=0)
     """Keep only so many checkpoints, the newest."""
     save_on_each_node: bool = False
     """In multi-node training, save on every node."""
-    dataloader_num_workers: int = Field(default=0, ge=0)
-    """Worker processes that collate batches."""
     seed: int = Field(default=42, ge=0, lt=2**32)
-    """Seed of everything random: adapter weights, order of rows, dropout."""
+    """Seed of everything random: new weights, order of rows, dropout."""
     report_to: list[str] | str = "none"
     """Where metrics go beside log.jsonl: tensorboard, wandb, swanlab, … (install them yourself)."""
+
+
+class TrainSection(StepSection):
+    """Training, under the names of transformers.TrainingArguments."""
+
+    num_train_epochs: float = Field(default=3.0, gt=0)
+    """Passes over the training data."""
+    eval_strategy: Strategy = "epoch"
+    """When the evaluation loss is computed (where there is evaluation data)."""
+    save_strategy: Strategy = "epoch"
+    """When a checkpoint is written."""
+    dataloader_num_workers: int = Field(default=0, ge=0)
+    """Worker processes that collate batches."""
 
 
 class GenerateSection(Section):
@@ -173,8 +192,31 @@ class GenerateSection(Section):
     """Rows answered at once."""
 
 
-class Config(Section):
+class RunConfig(Section):
+    """The options of one kind of run: sections, and what stands above them."""
+
+    init: ClassVar[str]
+    """The command that writes such a config with every option."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_sections(cls, tree: Any) -> Any:
+        """A section whose options are all commented out is its defaults."""
+        if not isinstance(tree, Mapping):
+            return tree
+        kinds = {name: field.annotation for name, field in cls.model_fields.items()}
+        sections = {name for name, kind in kinds.items() if isinstance(kind, type) and issubclass(kind, Section)}
+        return {name: value for name, value in tree.items() if value is not None or name not in sections}
+
+    def dump(self) -> str:
+        """The resolved config as YAML, every option written out."""
+        return yaml.safe_dump(self.model_dump(), allow_unicode=True, sort_keys=False)
+
+
+class Config(RunConfig):
     """A run."""
+
+    init: ClassVar[str] = "yuantune init"
 
     output_dir: str = "runs/latest"
     """The run folder, made by `yuantune train`; it must not exist yet."""
@@ -189,16 +231,6 @@ class Config(Section):
     train: TrainSection = Field(default_factory=TrainSection)
     generate: GenerateSection = Field(default_factory=GenerateSection)
 
-    @model_validator(mode="before")
-    @classmethod
-    def _empty_sections(cls, tree: Any) -> Any:
-        """A section whose options are all commented out is its defaults."""
-        if not isinstance(tree, Mapping):
-            return tree
-        kinds = {name: field.annotation for name, field in cls.model_fields.items()}
-        sections = {name for name, kind in kinds.items() if isinstance(kind, type) and issubclass(kind, Section)}
-        return {name: value for name, value in tree.items() if value is not None or name not in sections}
-
     @model_validator(mode="after")
     def _formats(self) -> Config:
         if self.train.bf16 and self.train.fp16:
@@ -212,9 +244,8 @@ class Config(Section):
             )
         return self
 
-    def dump(self) -> str:
-        """The resolved config as YAML, every option written out."""
-        return yaml.safe_dump(self.model_dump(), allow_unicode=True, sort_keys=False)
+
+AnyConfig = TypeVar("AnyConfig", bound=RunConfig)
 
 
 # ------------------------------------------------------------------------------------------------- reading
@@ -224,33 +255,41 @@ def load_config(path: str | Path | None = None, settings: Sequence[str] = ()) ->
     """Read a config file (None: the defaults) and apply `section.option=value` settings.
 
     Raises ConfigError with every problem, each with its line or its setting."""
+    return load_as(Config, path, settings)
+
+
+def load_as(kind: type[AnyConfig], path: str | Path | None = None, settings: Sequence[str] = ()) -> AnyConfig:
+    """`load_config` for any kind of run."""
     tree, lines = _read_yaml(Path(path)) if path is not None else ({}, {})
     where = dict(lines)
     for setting in settings:
         location = _apply_setting(tree, setting)
         where[location] = f"--set {setting}"
-    return build_config(tree, where, str(path) if path is not None else "the options")
+    return build_as(kind, tree, where, str(path) if path is not None else "the options")
 
 
-def override(config: Config, settings: Sequence[str]) -> Config:
+def override(config: AnyConfig, settings: Sequence[str]) -> AnyConfig:
     """`config` with `section.option=value` settings applied."""
     tree = config.model_dump()
     where = {_apply_setting(tree, setting): f"--set {setting}" for setting in settings}
-    return build_config(tree, where, "the options")
+    return build_as(type(config), tree, where, "the options")
 
 
-def build_config(
-    tree: Mapping[str, Any], where: Mapping[tuple[str, ...], str] | None = None, name: str = "config"
-) -> Config:
+def build_as(
+    kind: type[AnyConfig],
+    tree: Mapping[str, Any],
+    where: Mapping[tuple[str, ...], str] | None = None,
+    name: str = "config",
+) -> AnyConfig:
     """Validate a nested mapping; `where` tells for an option's path the place to name in an error."""
     try:
-        return Config.model_validate(tree)
+        return kind.model_validate(tree)
     except ValidationError as error:
-        problems = [_problem(item, where or {}) for item in error.errors()]
+        problems = [_problem(item, where or {}, kind) for item in error.errors()]
         raise ConfigError(
             f"{len(problems)} problem{'s' if len(problems) > 1 else ''} in {name}",
             problems=problems,
-            hint="`yuantune init` writes a config with every option and what it means",
+            hint=f"`{kind.init}` writes a config with every option and what it means",
         ) from None
 
 
@@ -263,14 +302,14 @@ def option_names(section: type[BaseModel] = Config, prefix: str = "") -> Iterato
             yield prefix + name
 
 
-def commented_config(values: Mapping[str, Any] | None = None) -> str:
+def commented_config(values: Mapping[str, Any] | None = None, kind: type[RunConfig] = Config) -> str:
     """A config file with every option, its default (or its value in `values`) and its description as a comment."""
-    config = build_config(values or {})
+    config = build_as(kind, values or {})
     lines = [
         "# yuantune configuration. Every option has its default here; delete what you do not change.",
         "",
     ]
-    for name, field in Config.model_fields.items():
+    for name, field in kind.model_fields.items():
         value = getattr(config, name)
         if isinstance(value, BaseModel):
             lines += ["", f"# {(type(value).__doc__ or '').strip()}", f"{name}:"]
@@ -295,7 +334,8 @@ def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[tuple[str, ...], str]]:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise ConfigError(f"no config file {path}", hint=f"`yuantune init {path}` writes one") from None
+        hint = f"`yuantune init {shlex.quote(str(path))}` writes one"
+        raise ConfigError(f"no config file {path}", hint=hint) from None
     except IsADirectoryError:
         raise ConfigError(f"{path} is a folder, not a config file") from None
     except UnicodeDecodeError as error:
@@ -349,13 +389,33 @@ def _apply_setting(tree: dict[str, Any], setting: str) -> tuple[str, ...]:
     return parts
 
 
-def _problem(item: Any, where: Mapping[tuple[str, ...], str]) -> Problem:
+_ALIASES = {
+    "alpha": "lora.lora_alpha",
+    "batch_size": "train.per_device_train_batch_size",
+    "dropout": "lora.lora_dropout",
+    "epochs": "train.num_train_epochs",
+    "grad_accum": "train.gradient_accumulation_steps",
+    "lr": "train.learning_rate",
+    "lr_scheduler": "train.lr_scheduler_type",
+    **dict.fromkeys(("cutoff_len", "max_len", "max_seq_len", "max_seq_length"), "data.max_length"),
+    "num_epochs": "train.num_train_epochs",
+    "optimizer": "train.optim",
+    "rank": "lora.r",
+    "steps": "train.max_steps",
+    "warmup": "train.warmup_steps",
+}
+"""What other tools call an option."""
+
+
+def _problem(item: Any, where: Mapping[tuple[str, ...], str], kind: type[RunConfig]) -> Problem:
     """One of pydantic's findings in our words: unknown options with the nearest known one."""
     location = tuple(str(part) for part in item["loc"])
     name = ".".join(location)
     if item["type"] == "extra_forbidden":
-        known = list(option_names())
-        close = nearest(name, known) or nearest(location[-1], [n.rsplit(".", 1)[-1] for n in known])
+        known = list(option_names(kind))
+        meant = _ALIASES.get(location[-1].lower(), "")
+        close = f" (did you mean '{meant}'?)" if meant in known else nearest(name, known)
+        close = close or nearest(location[-1], [n.rsplit(".", 1)[-1] for n in known])
         what = f"unknown option {name}{close}"
     elif item["type"] == "value_error":
         what = str(item["ctx"]["error"]) if "ctx" in item else item["msg"]

@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import warnings
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 import yuantune
-from yuantune.cli import bench, data, model, run, setup
+from yuantune.cli import bench, data, model, pretrain, run, setup, tokenizer
 from yuantune.cli.console import err, out, print_error
-from yuantune.errors import UserError, YuantuneError
+from yuantune.errors import Interrupted, UserError, YuantuneError
+
+
+class _Commands(typer.core.TyperGroup):
+    """Typer would end at Ctrl-C without a word."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise Interrupted("stopped by Ctrl-C", signal_number=signal.SIGINT) from None
+
 
 app = typer.Typer(
     name="yuantune",
+    cls=_Commands,
     help="Fine-tune a language model on your own labelled examples, and let it answer. "
     "用您自己的标注数据微调语言模型。",
     no_args_is_help=True,
@@ -23,10 +36,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 run.register(app)
+pretrain.register(app)
 setup.register(app)
 app.add_typer(data.app, name="data")
 app.add_typer(model.app, name="model")
 app.add_typer(bench.app, name="bench")
+app.add_typer(tokenizer.app, name="tokenizer")
 
 
 def _version(wanted: bool) -> None:

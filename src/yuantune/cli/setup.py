@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,24 +24,32 @@ def init(
     data: Annotated[str | None, typer.Option(help="Training data to put into it.")] = None,
     model: Annotated[str | None, typer.Option(help="Base model to put into it.")] = None,
     template: Annotated[str | None, typer.Option(help="Prompt template to put into it.")] = None,
+    pretrain: Annotated[bool, typer.Option("--pretrain", help="A config for `yuantune pretrain`.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> None:
     """Write a config file with every option, its default and what it means."""
-    from yuantune.config import commented_config
+    from yuantune.config import Config, commented_config
     from yuantune.data.writing import write_text
+    from yuantune.pretrain_config import PretrainConfig
 
-    if path.exists() and not force:
+    if os.path.lexists(path) and not force:
         raise UserError(f"{path} is already there", hint="choose another name, or --force to replace it")
     values: dict[str, Any] = {}
     if data:
         values["data"] = {"train": data}
     if model:
         values["model"] = {"name": model}
+    if template and pretrain:
+        raise UserError(
+            "--template: in pretraining each source has its own", hint="data.train: [{path: …, template: …}]"
+        )
     if template:
         values["template"] = template
-    write_text(path, commented_config(values))
+    write_text(path, commented_config(values, PretrainConfig if pretrain else Config))
     err.print(f"wrote {path}", markup=False)
-    err.print(f"next: edit data.train in it, then `yuantune train {path}`", markup=False)
+    first = "" if data else "edit data.train in it, then "
+    command = "pretrain" if pretrain else "train"
+    err.print(f"next: {first}`yuantune {command} {shlex.quote(str(path))}`", markup=False)
 
 
 def env(as_json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False) -> None:
@@ -59,7 +69,6 @@ def env(as_json: Annotated[bool, typer.Option("--json", help="As one JSON object
 
 
 def _facts() -> dict[str, Any]:
-    import os
     import platform
     from importlib import metadata
 

@@ -95,11 +95,11 @@ def choose_framing(template: Template, tokenizer: PreTrainedTokenizerBase) -> Fr
             hint=f"its control tokens: {', '.join(encoder.control) or 'none'}",
         )
     encoder = TextEncoder(tokenizer, extra=ends.values())
-    begin = None if prompt_end == SEPARATOR else _begin_token(encoder)
+    begin = None if prompt_end == SEPARATOR else begin_token(encoder)
     return TokenFraming(encoder, prompt_end, answer_end, begin)
 
 
-def _begin_token(encoder: TextEncoder) -> str | None:
+def begin_token(encoder: TextEncoder) -> str | None:
     """The token that the tokenizer puts before every text by itself, if it does."""
     tokenizer = encoder.tokenizer
     alone = tokenizer.encode("a", add_special_tokens=False)

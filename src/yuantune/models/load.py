@@ -13,14 +13,15 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from yuantune.errors import ModelError, Problem, nearest
+from yuantune.data.writing import obstacle
+from yuantune.errors import ModelError, Problem, WorkFailed, nearest
 from yuantune.models import folder as model_folder
 from yuantune.models import hub
 from yuantune.resources import RESOURCES
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 BUILTIN = ("yuan2-mini",)
 """Models that ship in `resources/`."""
@@ -157,6 +158,7 @@ def load_model(
     random ones, drawn from `seed` alone: the caller's random state neither matters nor moves. Raises ModelError
     for a model that is not complete, damaged, or not runnable here; nothing that is missing is made up."""
     import torch
+    from transformers import AutoConfig
 
     folder = resolve(name, revision=revision)
     config = model_folder.read_config(folder)
@@ -166,7 +168,11 @@ def load_model(
     device = torch.device(device_of(device_map))
     options = {"dtype": dtype_of(dtype, name), "attn_implementation": attn_implementation}
     try:
-        model = _random_model(folder, seed, options).to(device) if random else _read_model(folder, device, options)
+        model = (
+            random_model(AutoConfig.from_pretrained(str(folder)), seed, options).to(device)
+            if random
+            else _read_model(folder, device, options)
+        )
     except ModelError:
         raise
     except pickle.UnpicklingError as error:  # torch's own text advises to load it all the same
@@ -186,11 +192,20 @@ def load_model(
 def save_builtin(name: str, target: Path) -> Path:
     """Write a built-in model as an ordinary model folder, which plain `from_pretrained` loads.
 
-    Raises ModelError where `target` already holds something."""
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+    Raises ModelError where `target` already holds something or cannot be made, WorkFailed where the disk
+    refuses."""
+    from safetensors import SafetensorError
+
+    if why := obstacle(target):
+        raise ModelError(f"the folder {target} cannot be made: {why}", hint="name another folder")
+    if target.exists() and any(target.iterdir()):
         raise ModelError(f"{target} is already there", hint="name a new folder")
-    load_model(name, device_map="cpu").save_pretrained(str(target))
-    load_tokenizer(name).save_pretrained(str(target))
+    model, tokenizer = load_model(name, device_map="cpu"), load_tokenizer(name)
+    try:
+        model.save_pretrained(str(target))
+        tokenizer.save_pretrained(str(target))
+    except (OSError, SafetensorError) as error:
+        raise WorkFailed(f"{target} could not be written: {_first_line(error)}") from error
     return target
 
 
@@ -246,11 +261,11 @@ def _blocked(error: pickle.UnpicklingError) -> str:
     return found[1] if found else "not a file of torch.save"
 
 
-def _random_model(folder: Path, seed: int, options: dict[str, Any]) -> PreTrainedModel:
+def random_model(config: PreTrainedConfig, seed: int, options: dict[str, Any]) -> PreTrainedModel:
+    """A model with weights drawn from `seed` alone: the caller's random state neither matters nor moves."""
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
-    config = AutoConfig.from_pretrained(str(folder))
     state = torch.get_rng_state()
     try:
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the GPUs as well

@@ -13,17 +13,25 @@ from yuantune.errors import ConfigError, DataError
 def training_arguments(config: Config) -> Any:
     """`transformers.TrainingArguments` of the run: the `train` section under its own names, and what follows
     from the rest of the config."""
-    from transformers import TrainingArguments
-
-    device = _training_device(config)
     options = config.train.model_dump()
-    checkpointing = options.pop("gradient_checkpointing")
     if not config.data.eval and not config.data.split:
         options["eval_strategy"] = "no"
+    return make_arguments(config.output_dir, config.model.device_map, options)
+
+
+def make_arguments(output_dir: str, device_map: str, options: dict[str, Any]) -> Any:
+    """`transformers.TrainingArguments` for `options` under their own names (but for gradient_checkpointing).
+
+    Raises ConfigError for what they refuse, or a device on which the Trainer cannot run."""
+    from transformers import TrainingArguments
+
+    device = _training_device(device_map)
+    options = dict(options)
+    checkpointing = options.pop("gradient_checkpointing")
     try:
         args = TrainingArguments(
-            output_dir=config.output_dir,
-            data_seed=config.train.seed,
+            output_dir=output_dir,
+            data_seed=options["seed"],
             use_cpu=device == "cpu",
             activation_checkpointing=checkpointing,
             activation_checkpointing_kwargs={"use_reentrant": False} if checkpointing else None,
@@ -42,16 +50,16 @@ def training_arguments(config: Config) -> Any:
     return args
 
 
-def _training_device(config: Config) -> str:
+def _training_device(device_map: str) -> str:
     """`models.load.device_of`, where the Trainer can follow. Raises ConfigError where it cannot."""
     from yuantune.models.load import device_of
 
-    device = device_of(config.model.device_map)
+    device = device_of(device_map)
     own = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
     if device.startswith("cuda") and device != own:
         number = device.partition(":")[2]
         raise ConfigError(
-            f"model.device_map: {config.model.device_map}: training runs on the first GPU that it sees",
+            f"model.device_map: {device_map}: training runs on the first GPU that it sees",
             hint=f"say `model.device_map: cuda` and start with CUDA_VISIBLE_DEVICES={number}",
         )
     return device
@@ -81,7 +89,13 @@ def check_usable(args: Any, model: Any) -> None:
 
     def scheduler() -> None:
         some = torch.optim.SGD([torch.zeros(1)])
-        get_scheduler(args.lr_scheduler_type, some, num_warmup_steps=0, num_training_steps=1)
+        get_scheduler(
+            args.lr_scheduler_type,
+            some,
+            num_warmup_steps=0,
+            num_training_steps=1,
+            scheduler_specific_kwargs=dict(args.lr_scheduler_kwargs or {}),
+        )
 
     for option, make in {
         "report_to": lambda: [callback() for callback in get_reporting_integration_callbacks(args.report_to)],

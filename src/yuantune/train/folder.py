@@ -16,15 +16,19 @@ import json
 import math
 import os
 import re
+import shlex
 import shutil
+import signal
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
-from yuantune.config import Config, build_config, load_config
-from yuantune.data.writing import write_text
+from yuantune.config import AnyConfig, Config, RunConfig, build_as, load_as
+from yuantune.data.writing import obstacle, write_text
 from yuantune.errors import Problem, RunError, WorkFailed
 
 if TYPE_CHECKING:
@@ -33,6 +37,8 @@ if TYPE_CHECKING:
 
 CONFIG_FILE = "config.yaml"
 CHECK_FILE = "check.json"
+PRETRAINING_FILE = "pretraining.json"
+"""What a pretraining run began with; it stands in no other run's folder."""
 
 FREE_TO_CHANGE = (
     "generate.",
@@ -58,21 +64,19 @@ RESERVE = 64 * 2**20
 def check_new(folder: Path) -> None:
     """Raises RunError where `folder` already holds something, or cannot be made."""
     try:
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            resumable = newest_checkpoint(folder) is not None
-            raise RunError(
-                f"the run folder {folder} already exists",
-                hint=f"`yuantune train {folder} --resume` goes on with it; or choose another output_dir"
-                if resumable
-                else "choose another output_dir, or remove the folder",
-            )
-        place = _nearest_place(folder)
-        if not place.is_dir():
-            raise RunError(f"the run folder {folder} cannot be made: {place} is a file")
-        if not os.access(place, os.W_OK | os.X_OK):
-            raise RunError(f"the run folder {folder} cannot be made: {place} may not be written to")
-    except OSError as error:
-        raise RunError(f"the run folder {folder} cannot be made: {error.strerror}") from error
+        there = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    except OSError:  # Said below.
+        there = False
+    if there:
+        resumable = newest_checkpoint(folder) is not None
+        raise RunError(
+            f"the run folder {folder} already exists",
+            hint=f"`{resume_command(folder)}` goes on with it; or choose another output_dir"
+            if resumable
+            else "choose another output_dir, or remove the folder",
+        )
+    if why := obstacle(folder):
+        raise RunError(f"the run folder {folder} cannot be made: {why}")
 
 
 def _nearest_place(folder: Path) -> Path:
@@ -82,25 +86,108 @@ def _nearest_place(folder: Path) -> Path:
 
 def newest_checkpoint(folder: Path) -> Path | None:
     """The checkpoint with the most steps whose state is whole (`trainer_state.json` is written last)."""
-    steps = {
+    steps = _checkpoints(folder)
+    return steps[max(steps)] if steps else None
+
+
+def _checkpoints(folder: Path) -> dict[int, Path]:
+    return {
         int(match.group(1)): path
         for path in (folder.iterdir() if folder.is_dir() else ())
         if (match := re.fullmatch(r"checkpoint-(\d+)", path.name)) and _is_whole(path)
     }
-    return steps[max(steps)] if steps else None
 
 
 def _is_whole(checkpoint: Path) -> bool:
     try:
-        json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+        state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return (checkpoint / "optimizer.pt").exists() and any(checkpoint.glob("*model*.safetensors"))
+    written = (checkpoint / "optimizer.pt").exists() and any(checkpoint.glob("*model*.safetensors"))
+    return written and isinstance(state, dict) and "global_step" in state
 
 
-def check_resumable(folder: Path, config: Config) -> Path:
+def check_undamaged(checkpoint: Path) -> None:
+    """Raises RunError where a file of a checkpoint has lost its end since it was written.
+
+    It is not passed over silently: an older one may be hours of training behind."""
+    from yuantune.models.folder import damage
+
+    problems = [
+        Problem(str(file), what) for file in sorted(checkpoint.glob("*.safetensors")) if (what := damage(file))
+    ]
+    # torch.save writes a zip archive, whose table of contents stands at its end.
+    problems += [
+        Problem(str(file), "the file is cut short, or not one of torch.save")
+        for file in sorted((*checkpoint.glob("*.pt"), *checkpoint.glob("*.pth")))
+        if not zipfile.is_zipfile(file)
+    ]
+    if problems:
+        raise RunError(
+            f"the checkpoint {checkpoint} is damaged or incomplete",
+            problems=problems,
+            hint=_without(checkpoint),
+        )
+
+
+def _without(checkpoint: Path) -> str:
+    """What to do where a checkpoint cannot be read."""
+    folder = checkpoint.parent
+    older = [path for step, path in sorted(_checkpoints(folder).items()) if path != checkpoint]
+    if not older:
+        return f"there is no other: remove {folder} and train again"
+    return (
+        f"remove {checkpoint}: `{resume_command(folder)}` then goes on from {older[-1].name}; or train again into "
+        "another output_dir"
+    )
+
+
+def located(config: AnyConfig) -> AnyConfig:
+    """`config` with the files and folders of its data, its template and its model by their absolute paths: a run is
+    resumed from anywhere."""
+    from yuantune.data.template import builtin_names
+    from yuantune.models.load import canonical
+
+    tree = config.model_dump()
+    for dataset in (each for each in _datasets(tree) if Path(each["path"]).exists()):
+        dataset["path"] = str(Path(dataset["path"]).absolute())
+    for owner in (tree, *_datasets(tree)):
+        template = owner.get("template")
+        if isinstance(template, str) and template not in builtin_names() and Path(template).is_file():
+            owner["template"] = str(Path(template).absolute())
+    model = tree.get("model") or {}
+    for option in ("name", "tokenizer"):
+        if isinstance(model.get(option), str):
+            model[option] = canonical(model[option])
+    if isinstance(model.get("config"), str) and Path(model["config"]).exists():
+        model["config"] = str(Path(model["config"]).absolute())
+    return build_as(type(config), tree)
+
+
+def _datasets(tree: Any) -> Iterator[dict[str, Any]]:
+    """Every mapping with a `path` in a tree of options."""
+    if isinstance(tree, dict):
+        if isinstance(tree.get("path"), str):
+            yield tree
+        tree = list(tree.values())
+    if isinstance(tree, list):
+        for each in tree:
+            yield from _datasets(each)
+
+
+def command_of(folder: Path) -> str:
+    """The command that made a run folder, and goes on with it."""
+    return "yuantune pretrain" if (folder / PRETRAINING_FILE).is_file() else "yuantune train"
+
+
+def resume_command(folder: Path) -> str:
+    """What to type to go on with a run."""
+    return f"{command_of(folder)} {shlex.quote(str(folder))} --resume"
+
+
+def check_resumable(folder: Path, config: RunConfig, free: tuple[str, ...] = FREE_TO_CHANGE) -> Path:
     """The checkpoint to go on from. Raises RunError where there is none, or where an option that decides what
-    is learnt differs from the run's own config."""
+    is learnt (all but those that begin as one of `free`) differs from the run's own config."""
     if not folder.is_dir():
         raise RunError(f"no run folder {folder} to resume", hint="leave --resume away to begin it")
     checkpoint = newest_checkpoint(folder)
@@ -108,14 +195,16 @@ def check_resumable(folder: Path, config: Config) -> Path:
         raise RunError(
             f"{folder} holds no whole checkpoint to resume from", hint="remove the folder and train anew"
         )
-    before, now = _flat(load_config(folder / CONFIG_FILE).model_dump()), _flat(config.model_dump())
-    changed = [name for name in now if before.get(name) != now[name] and not name.startswith(FREE_TO_CHANGE)]
+    saved = load_as(type(config), folder / CONFIG_FILE)
+    before, now = _flat(located(saved).model_dump()), _flat(located(config).model_dump())
+    changed = [name for name in now if before.get(name) != now[name] and not name.startswith(free)]
     if changed:
         raise RunError(
             f"the options differ from those that {folder} began with",
             problems=[Problem(name, f"was {before.get(name)!r}, is {now[name]!r}") for name in changed],
-            hint=f"`yuantune train {folder} --resume` takes the run's own config",
+            hint=f"`{resume_command(folder)}` takes the run's own config",
         )
+    check_undamaged(checkpoint)
     return checkpoint
 
 
@@ -152,12 +241,12 @@ def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def config_of(folder: Path) -> Config:
+def config_of(folder: Path, kind: type[AnyConfig]) -> AnyConfig:
     """The resolved config of a run folder, its `output_dir` being where the folder is now."""
     if not (folder / CONFIG_FILE).is_file():
         raise RunError(f"{folder} is no run folder: it has no {CONFIG_FILE}")
-    tree = load_config(folder / CONFIG_FILE).model_dump()
-    return build_config({**tree, "output_dir": str(folder)})
+    tree = load_as(kind, folder / CONFIG_FILE).model_dump()
+    return build_as(kind, {**tree, "output_dir": str(folder)})
 
 
 def check_space(
@@ -165,8 +254,7 @@ def check_space(
 ) -> None:
     """Raises RunError where the disk cannot hold the run's result and its checkpoints after `first_step`.
 
-    A checkpoint is the trained weights and AdamW's two moments in float32; `trained_bytes` are the weights'."""
-    each = 3 * trained_bytes
+    `trained_bytes` are those of the trained weights in float32."""
     total_steps = config.train.max_steps
     if total_steps <= 0:
         total_steps = math.ceil(config.train.num_train_epochs * steps_per_epoch)
@@ -176,9 +264,15 @@ def check_space(
     count = 0
     if config.train.save_strategy != "no":
         count = math.ceil(max(total_steps - first_step, 0) / max(interval, 1))
-    if config.train.save_total_limit is not None:
-        count = min(count, config.train.save_total_limit + 1)
-    needed = count * each + trained_bytes + RESERVE
+    check_room(folder, count, config.train.save_total_limit, trained_bytes)
+
+
+def check_room(folder: Path, count: int, limit: int | None, trained_bytes: int) -> None:
+    """Raises RunError where the disk cannot hold `count` checkpoints, of which `limit` are kept, and the result.
+
+    A checkpoint is the trained weights, `trained_bytes` in float32, and AdamW's two moments."""
+    count = count if limit is None else min(count, limit + 1)
+    needed = (3 * count + 1) * trained_bytes + RESERVE
     free = shutil.disk_usage(_nearest_place(folder)).free
     if free < needed:
         raise RunError(
@@ -195,7 +289,7 @@ def begin(folder: Path, config: Config, card: Card, reports: Mapping[str, CheckR
     """Make the run folder: options, card and check, before the first step."""
     with failures(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / CONFIG_FILE, config.dump())
+    write_text(folder / CONFIG_FILE, located(config).dump())
     report = {role: each.to_dict() for role, each in reports.items()}
     write_text(folder / CHECK_FILE, json.dumps(report, ensure_ascii=False, indent=2) + "\n")
     card.save(folder)
@@ -211,7 +305,8 @@ def save_result(folder: Path, name: str, save: Callable[[Path], None], tokenizer
         with failures(folder):
             save(beside)
             tokenizer.save_pretrained(beside)
-            shutil.copy(folder / CARD_FILE, beside)
+            if (folder / CARD_FILE).is_file():  # A pretrained model has no prompt of its own.
+                shutil.copy(folder / CARD_FILE, beside)
             shutil.rmtree(folder / name, ignore_errors=True)
             os.replace(beside, folder / name)
     finally:
@@ -228,7 +323,7 @@ def failures(folder: Path) -> Iterator[None]:
 
     try:
         yield
-    except (OSError, SafetensorError, RuntimeError, MemoryError) as error:
+    except (OSError, SafetensorError, RuntimeError, MemoryError, EOFError, UnpicklingError) as error:
         text = next(iter(str(error).strip().splitlines()), type(error).__name__)
         if isinstance(error, OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in text:
             raise WorkFailed(
@@ -236,14 +331,25 @@ def failures(folder: Path) -> Iterator[None]:
                 hint="set train.per_device_train_batch_size lower and train.gradient_accumulation_steps higher, or "
                 "train.gradient_checkpointing: true; `yuantune model show` estimates what is needed",
             ) from error
+        unread = isinstance(error, EOFError | UnpicklingError)
+        checkpoint = newest_checkpoint(folder)
+        if checkpoint is not None and (unread or "PytorchStreamReader" in text or "deserializing" in text):
+            raise WorkFailed(f"{checkpoint} is damaged: {text}", hint=_without(checkpoint)) from error
+        if unread:
+            raise
         if isinstance(error, RuntimeError) and not ("PytorchStreamWriter" in text or "inline_container" in text):
             raise
         why = error.strerror if isinstance(error, OSError) and error.strerror else text
         raise WorkFailed(f"writing to {folder} failed: {why}", hint=resume_hint(folder)) from error
 
 
+def signal_name(number: int) -> str:
+    """What a person calls a signal."""
+    return "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+
+
 def resume_hint(folder: Path) -> str:
     """What to do with a run that stopped."""
     if newest_checkpoint(folder) is None:
-        return f"there is no checkpoint yet: remove {folder} and train anew"
-    return f"`yuantune train {folder} --resume` goes on from its newest checkpoint"
+        return f"there is no checkpoint yet: remove {shlex.quote(str(folder))} and train anew"
+    return f"`{resume_command(folder)}` goes on from its newest checkpoint"

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import torch
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -26,15 +27,19 @@ from yuantune.errors import WorkFailed
 
 LOG_FILE = "log.jsonl"
 PLOT_FILE = "loss.png"
+EVAL_OF = "eval_loss_"
+"""Before the name of a source, whose own loss it is."""
 
 
 class LogFile(TrainerCallback):
     """Appends every logged value to `log.jsonl`: one JSON object a line, with `step` and `epoch`.
 
-    On a resume, lines after the resumed step are dropped first: they are about to be written again."""
+    Values whose name ends as one of `without` stay out: durations, so that equal runs leave equal logs. On a
+    resume, lines after the resumed step are dropped first: they are about to be written again."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, without: tuple[str, ...] = ("runtime", "per_second")) -> None:
         self.path = folder / LOG_FILE
+        self.without = without
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -52,7 +57,7 @@ class LogFile(TrainerCallback):
         logs: dict[str, float] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Append one line. Durations stay out, and the mean since the last start: equal runs leave equal logs.
+        """Append one line; the mean since the last start stays out.
 
         Raises WorkFailed where the loss is no number: nothing that follows could mend the weights. (In float16 the
         loss scaler leaves such a step out.)"""
@@ -63,8 +68,7 @@ class LogFile(TrainerCallback):
                 hint="set train.learning_rate lower, or train.warmup_steps higher",
             )
         if state.is_world_process_zero and logs and "train_loss" not in logs:
-            timings = ("runtime", "per_second")
-            values = {name: value for name, value in logs.items() if not name.endswith(timings)}
+            values = {name: value for name, value in logs.items() if not name.endswith(self.without)}
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"step": state.global_step, **values}) + "\n")
 
@@ -82,15 +86,18 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 
 
 class ProgressBar(TrainerCallback):
-    """A bar with loss, rate and time left on a terminal; about twenty plain lines elsewhere."""
+    """A bar with loss, rate and time left on a terminal; about so many plain `lines` elsewhere.
 
-    def __init__(self, console: Console, rows_per_step: int) -> None:
+    The rate counts `per_step` of the `unit` for each optimizer step."""
+
+    def __init__(self, console: Console, per_step: int, *, unit: str = "rows", lines: int = 20) -> None:
         self.console = console
-        self.rows_per_step = rows_per_step
+        self.per_step, self.unit, self.lines = per_step, unit, lines
         self.loss = math.nan
         self.progress: Progress | None = None
         self._started = 0.0
         self._first_step = 0
+        self._printed = 0
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -124,7 +131,10 @@ class ProgressBar(TrainerCallback):
             self.loss = logs["loss"]
             self._show(state)
         if logs and "eval_loss" in logs and state.is_world_process_zero:
-            self.console.print(f"epoch {state.epoch or 0:.2f}: evaluation loss {logs['eval_loss']:.4f}")
+            place = f"epoch {state.epoch or 0:.2f}" if self.unit == "rows" else f"step {state.global_step}"
+            parts = [f"{name[len(EVAL_OF) :]} {logs[name]:.4f}" for name in logs if name.startswith(EVAL_OF)]
+            each = f" ({', '.join(parts)})" if len(parts) > 1 else ""
+            self.console.print(f"{place}: evaluation loss {logs['eval_loss']:.4f}{each}", markup=False)
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -141,14 +151,28 @@ class ProgressBar(TrainerCallback):
     def _show(self, state: TrainerState) -> None:
         done = state.global_step - self._first_step
         seconds = time.monotonic() - self._started
-        rate = f"{done * self.rows_per_step / seconds:.1f} rows/s" if done and seconds else ""
+        speed = done * self.per_step / seconds if done and seconds else 0.0
+        rate = f"{speed:,.{0 if speed >= 100 else 1}f} {self.unit}/s" if speed else ""
         if self.progress is not None:
             self.progress.update(self.task, completed=state.global_step, note=f"loss {self.loss:.4f}  {rate}")
-        elif state.is_world_process_zero and done and state.global_step % max(1, state.max_steps // 20) == 0:
+        elif state.is_world_process_zero and done and self._due(state):
             left = seconds / done * (state.max_steps - state.global_step)
             self.console.print(
-                f"step {state.global_step}/{state.max_steps}  loss {self.loss:.4f}  {rate}  {left:.0f} s left"
+                f"step {state.global_step}/{state.max_steps}  loss {self.loss:.4f}  {rate}  {_duration(left)} left"
             )
+
+    def _due(self, state: TrainerState) -> bool:
+        """Whether a plain line is due: at every so many steps, or the first time that something is logged after."""
+        due = state.global_step // max(1, state.max_steps // self.lines)
+        if due == self._printed and state.global_step < state.max_steps:
+            return False
+        self._printed = due
+        return True
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f"{seconds:.0f} s" if seconds < 120 else f"{minutes} min" if minutes < 120 else f"{minutes / 60:.1f} h"
 
 
 class StopOnSignal(TrainerCallback):
@@ -206,20 +230,51 @@ class StopOnSignal(TrainerCallback):
         return control
 
 
+class StopAfter(TrainerCallback):
+    """Saves a checkpoint and stops once the clock (`time.monotonic`) has passed `deadline`, unless it was the
+    last step anyway. `reached` says whether it was."""
+
+    def __init__(self, deadline: float) -> None:
+        self.deadline = deadline
+        self.reached = False
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> TrainerControl:
+        """Ask the Trainer for a checkpoint and the end, once it is time."""
+        due = torch.tensor(time.monotonic() >= self.deadline, dtype=torch.int32, device=args.device)
+        if (
+            args.world_size > 1
+        ):  # One clock for all: a process that went on alone would wait for the others for ever.
+            torch.distributed.broadcast(due, 0)
+        if due and state.global_step < state.max_steps:
+            self.reached = True
+            control.should_save = True
+            control.should_training_stop = True
+        return control
+
+
 def plot_losses(log: list[dict[str, Any]], path: Path) -> None:
     """Draw training and evaluation loss over steps as a PNG."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     train = [(line["step"], line["loss"]) for line in log if "loss" in line]
     evaluation = [(line["step"], line["eval_loss"]) for line in log if "eval_loss" in line]
     figure = Figure(figsize=(7, 4), dpi=120, layout="constrained")
     axes = figure.add_subplot()
     if train:
-        axes.plot(*zip(*train, strict=True), color="#2f6f9f", linewidth=1.3, label="training loss")
+        # A line of few points is short, or none at all: they are marked.
+        mark = "o" if len(train) < 20 else None
+        axes.plot(
+            *zip(*train, strict=True), color="#2f6f9f", linewidth=1.3, marker=mark, ms=4, label="training loss"
+        )
     if evaluation:
         axes.plot(*zip(*evaluation, strict=True), "o-", color="#c8553d", label="evaluation loss")
     axes.set(xlabel="optimizer step", ylabel="cross-entropy per supervised token (nats)")
-    axes.set_ylim(bottom=0)
+    axes.margins(y=0.08)
+    axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
+    axes.ticklabel_format(axis="y", useOffset=False)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     if train or evaluation:

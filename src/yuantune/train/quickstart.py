@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import shlex
+import signal
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from yuantune.config import Config
 from yuantune.data.labels import gold_labels
-from yuantune.data.record import Prediction, Record
+from yuantune.data.record import Labels, Prediction, Record, row_of
 from yuantune.data.writing import write_lines, write_text
+from yuantune.errors import Interrupted
 from yuantune.infer.extractor import Extractor, load
 from yuantune.score.entities import EntityScore, score_entities
-from yuantune.train.folder import check_new
-from yuantune.train.run import RunResult, fine_tune, prepare_data, read_records, weights_dtype
+from yuantune.train.run import Prepared, RunResult, run_prepared
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 SAMPLE = resources.files("yuantune.resources") / "resumes"
 TUTORIAL_TEXT = "张三,汉族,金融学硕士。"
@@ -62,38 +67,42 @@ def demo_config(output_dir: str) -> Config:
 def quickstart(config: Config, *, score_before: bool = False, console: Console | None = None) -> QuickstartResult:
     """Train by `config`, answer its evaluation rows and score them; all is written into the run folder.
 
-    `score_before` answers them with the untrained model too: what training changed is then a figure."""
+    `score_before` answers them with the untrained model too: what training changed is then a figure. Ctrl-C while
+    the trained model answers raises Interrupted: the run stands, and the held-out rows lie in it to be answered."""
     console = console or Console(stderr=True, highlight=False, soft_wrap=True)
-    check_new(Path(config.output_dir))  # Here too: scoring the untrained model takes a while.
-    before = _score_base(config, console) if score_before else None
-    run = fine_tune(config, console=console)
-    _, held_out = read_records(config, Console(quiet=True))
-    extractor = load(run.folder)
-    predictions = answer_all(extractor, held_out, console)
+    scores: list[EntityScore | None] = []
+
+    def score_untrained(model: PreTrainedModel, data: Prepared) -> None:
+        untrained = Extractor(model, data.template, **config.generate.model_dump())
+        scores.append(score_predictions(data.eval_records, answer_all(untrained, data.eval_records, console)))
+
+    run, data = run_prepared(config, console=console, before=score_untrained if score_before else None)
+    held_out, folder = data.eval_records, run.folder / EVAL_FOLDER / "heldout"
+    try:
+        predictions = answer_all(load(run.folder), held_out, console)
+    except KeyboardInterrupt:
+        rows = folder / "rows.jsonl"
+        write_lines(rows, (json.dumps(row_of(record), ensure_ascii=False) + "\n" for record in held_out))
+        command = f"yuantune generate {shlex.quote(str(run.folder))} --input {shlex.quote(str(rows))}"
+        raise Interrupted(
+            f"stopped by Ctrl-C while the held-out rows were answered; the run itself is finished: {run.folder}",
+            signal_number=signal.SIGINT,
+            hint=f"`{command} --output answers.jsonl` answers them and prints the scores",
+        ) from None
     after = score_predictions(held_out, predictions)
-    save_scores(run.folder / EVAL_FOLDER / "heldout", after, predictions)
-    return QuickstartResult(run, before, after, predictions)
+    save_scores(folder, after, held_out, predictions)
+    return QuickstartResult(run, scores[0] if scores else None, after, predictions)
 
 
-def _score_base(config: Config, console: Console) -> EntityScore | None:
-    from yuantune.models.load import load_model, load_tokenizer
-
-    model = config.model
-    tokenizer = load_tokenizer(model.name, revision=model.revision)
-    data = prepare_data(config, tokenizer, Console(quiet=True))
-    base = load_model(
-        model.name,
-        revision=model.revision,
-        dtype=weights_dtype(config),
-        device_map=model.device_map,
-        attn_implementation=model.attn_implementation,
-    )
-    extractor = Extractor(base, data.template, **config.generate.model_dump())
-    return score_predictions(data.eval_records, answer_all(extractor, data.eval_records, console))
-
-
-def answer_all(extractor: Extractor, records: Sequence[Record], console: Console) -> list[Prediction]:
-    """Answer records under a progress bar."""
+def answer_all(
+    extractor: Extractor,
+    records: Sequence[Record],
+    console: Console,
+    *,
+    on_answer: Callable[[Prediction], None] | None = None,
+) -> list[Prediction]:
+    """Answer records under a progress bar, in their order; `on_answer` gets each as soon as it is there. How many
+    answers were cut short is said behind it."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
@@ -105,10 +114,19 @@ def answer_all(extractor: Extractor, records: Sequence[Record], console: Console
     )
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=len(records))
-        predictions = []
-        for prediction in extractor.predict(records):
-            predictions.append(prediction)
+
+        def advance(prediction: Prediction) -> None:
+            if on_answer is not None:
+                on_answer(prediction)
             progress.advance(task)
+
+        predictions = list(extractor.predict(records, on_answer=advance))
+    if cut := sum(not prediction.finished for prediction in predictions):
+        which = f"{cut} of {len(predictions)} answers were" if len(predictions) > 1 else "the answer was"
+        console.print(
+            f"note: {which} cut short at {extractor.max_new_tokens} tokens (max_new_tokens), before the end",
+            markup=False,
+        )
     return predictions
 
 
@@ -123,16 +141,29 @@ def score_predictions(records: Sequence[Record], predictions: Sequence[Predictio
     return score_entities(pairs) if 2 * len(pairs) > sum(record.has_answer for record in records) else None
 
 
-def save_scores(folder: Path, score: EntityScore | None, predictions: Sequence[Prediction]) -> None:
-    """Write `predictions.jsonl` and, where there is a score, `scores.json`."""
-    rows = (json.dumps(as_row(prediction), ensure_ascii=False) + "\n" for prediction in predictions)
-    write_lines(folder / "predictions.jsonl", rows)
+def save_scores(
+    folder: Path, score: EntityScore | None, records: Sequence[Record], predictions: Sequence[Prediction]
+) -> None:
+    """Write `predictions.jsonl`, the expected answer beside each, and, where there is a score, `scores.json`."""
+    rows = (
+        {**as_row(prediction), "gold": _expected(record)}
+        for record, prediction in zip(records, predictions, strict=True)
+    )
+    write_lines(folder / "predictions.jsonl", (json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     if score is not None:
         write_text(folder / "scores.json", json.dumps(score.to_dict(), ensure_ascii=False, indent=2) + "\n")
 
 
+def _expected(record: Record) -> Labels | str | None:
+    """The answer that a record has: its labels, or its text."""
+    if (labels := gold_labels(record)) is not None:
+        return labels
+    answers = [message.content for message in record.messages if message.role == "assistant"]
+    return answers[-1] if answers else record.output
+
+
 def as_row(prediction: Prediction) -> dict[str, Any]:
-    """A prediction as one JSON object."""
+    """A prediction as one JSON object; `finished` is false where the answer was cut short."""
     row = asdict(prediction)
     row["source"] = str(prediction.source)
     row["seconds"] = round(prediction.seconds, 4)

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import functools
+import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from yuantune.config import Config, DatasetSection
 from yuantune.data.bound import BoundTemplate
 from yuantune.data.check import CheckReport, overlap, prepare
+from yuantune.data.check_report import raise_for_errors
 from yuantune.data.examples import ExampleSet
 from yuantune.data.readers import read_all
 from yuantune.data.record import Record
 from yuantune.data.rows import Joined, Rows
 from yuantune.data.split import mix, split
-from yuantune.data.template import choose_template
+from yuantune.data.template import AUTO, choose_template
 from yuantune.errors import ConfigError, Interrupted
 from yuantune.train import folder as run_folder
 from yuantune.train.arguments import (
@@ -29,12 +31,17 @@ from yuantune.train.arguments import (
     training_arguments,
 )
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """What a run came to. Losses are per supervised token, in nats; `rows_per_second` counts training rows."""
+    """What a run came to. Losses are per supervised token, in nats; `rows_per_second` counts training rows;
+    `first_step` is the step that it went on from: as many as `steps` where nothing was left to do."""
 
     folder: Path
+    first_step: int
     steps: int
     first_loss: float
     last_loss: float
@@ -63,6 +70,34 @@ def fine_tune(config: Config, *, resume: bool = False, console: Console | None =
     stderr). Raises the errors of `yuantune.errors`: a UserError comes before anything is written.
 
     Under torchrun or `accelerate launch` every process checks; then the first one alone writes and prints."""
+    return run_prepared(config, resume=resume, console=console)[0]
+
+
+def run_prepared(
+    config: Config,
+    *,
+    resume: bool = False,
+    console: Console | None = None,
+    before: Callable[[PreTrainedModel, Prepared], None] | None = None,
+) -> tuple[RunResult, Prepared]:
+    """`fine_tune`, with the data that it has read and checked. `before` is called when all is checked and nothing
+    written, with the model as it is then: an adapter that has not learnt changes no answer."""
+    folder = Path(config.output_dir)
+    try:
+        return _run(config, resume, console, before)
+    except KeyboardInterrupt:
+        begun = (folder / run_folder.CONFIG_FILE).is_file()
+        message = "stopped by Ctrl-C" + ("" if begun else " before the first step; nothing was written")
+        hint = run_folder.resume_hint(folder) if begun else ""
+        raise Interrupted(message, signal_number=signal.SIGINT, hint=hint) from None
+
+
+def _run(
+    config: Config,
+    resume: bool,
+    console: Console | None,
+    before: Callable[[PreTrainedModel, Prepared], None] | None,
+) -> tuple[RunResult, Prepared]:
     console = console or Console(stderr=True, highlight=False, soft_wrap=True)
     folder = Path(config.output_dir)
     checkpoint = run_folder.check_resumable(folder, config) if resume else None
@@ -106,6 +141,8 @@ def fine_tune(config: Config, *, resume: bool = False, console: Console | None =
         steps_per_epoch=-(-len(data.train) // rows_per_step_of(args)),
         first_step=_steps_of(checkpoint),
     )
+    if before is not None:
+        before(model, data)
     args.distributed_state.wait_for_everyone()  # Nobody writes before all have checked.
     if checkpoint is None and writes:
         run_folder.begin(folder, config, card, data.reports)
@@ -114,8 +151,11 @@ def fine_tune(config: Config, *, resume: bool = False, console: Console | None =
         run_folder.save_result(folder, method.FOLDER, functools.partial(method.save, model), tokenizer)
     args.distributed_state.wait_for_everyone()
     if signal_number:
-        raise Interrupted(f"stopped by signal {signal_number} after the last step", signal_number=signal_number)
-    return RunResult(folder=folder, trainable=trainable, parameters=parameters, **result)
+        raise Interrupted(
+            f"stopped by {run_folder.signal_name(signal_number)} after the last step: the run is finished",
+            signal_number=signal_number,
+        )
+    return RunResult(folder=folder, trainable=trainable, parameters=parameters, **result), data
 
 
 def weights_dtype(config: Config) -> str:
@@ -153,10 +193,11 @@ def prepare_data(config: Config, tokenizer: Any, console: Console) -> Prepared:
     if eval_records:
         eval_set, reports["eval"] = check(eval_records, role="eval")
         overlap(report, reports["eval"])
-    for each in reports.values():
-        each.raise_for_errors()
+    raise_for_errors(*reports.values())
+    chosen = ", chosen by the rows' shape" if config.template == AUTO else ""
+    console.print(f"template: {template.name}{chosen}", markup=False)
     for role, each in reports.items():
-        console.print(f"{role}: {each.summary()}")
+        console.print(f"{role}: {each.summary()}", markup=False)
     return Prepared(bound, train_set, eval_set, reports, eval_records)
 
 
@@ -257,7 +298,8 @@ def _train(
             plot_losses(log, folder / PLOT_FILE)
     if stop.received and steps < trainer.state.max_steps:
         raise Interrupted(
-            f"stopped by signal {stop.received} after step {steps} of {trainer.state.max_steps}, state saved",
+            f"stopped by {run_folder.signal_name(stop.received)} after step {steps} of {trainer.state.max_steps}, "
+            "state saved",
             signal_number=stop.received,
             hint=run_folder.resume_hint(folder),
         )
@@ -265,6 +307,7 @@ def _train(
     losses = [line["loss"] for line in log if "loss" in line] or [output.training_loss]
     evaluations = [line["eval_loss"] for line in log if "eval_loss" in line]
     result = {
+        "first_step": first_step,
         "steps": steps,
         "first_loss": losses[0],
         "last_loss": losses[-1],

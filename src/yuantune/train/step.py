@@ -7,7 +7,8 @@ micro-batches of the accumulation and all processes. A mean a micro-batch would 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,13 @@ from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import EvalLoopOutput
 
 from yuantune.batch.collate import Batch
+from yuantune.batch.pack import PackedBatch
 from yuantune.models.loss import supervised_loss
 
 
 class SupervisedTrainer(Trainer):
-    """Trainer over `Batch`es (`yuantune.batch.collate`); all but step, loss and evaluation is Trainer's own."""
+    """Trainer over `Batch`es (`yuantune.batch.collate`) or `PackedBatch`es (`yuantune.batch.pack`); all but
+    step, loss and evaluation is Trainer's own."""
 
     # The loss below is already divided by the tokens of the whole accumulation.
     loss_is_scaled_for_ga = True
@@ -32,7 +35,7 @@ class SupervisedTrainer(Trainer):
 
     # --------------------------------------------------------------------------------------------- the step
     def training_step(
-        self, model: nn.Module, inputs: Batch, num_items_in_batch: torch.Tensor | int | None = None
+        self, model: nn.Module, inputs: Batch | PackedBatch, num_items_in_batch: torch.Tensor | int | None = None
     ) -> torch.Tensor:
         """One micro-batch: forward, loss, backward. The optimizer moves after the last one of the step."""
         model.train()
@@ -46,11 +49,16 @@ class SupervisedTrainer(Trainer):
         return loss.detach()
 
     def _get_num_items_in_batch(
-        self, batch_samples: Sequence[Batch], device: torch.device
+        self, batch_samples: Sequence[Batch | PackedBatch], device: torch.device
     ) -> torch.Tensor | int | None:
         """Supervised weight of a whole optimizer step, over micro-batches and processes."""
         total = sum((batch["weight_S"].sum() for batch in batch_samples), torch.zeros(())).to(device)
         return self.accelerator.gather(total).sum().clamp(min=1.0)
+
+    def autocast_smart_context_manager(self, cache_enabled: bool | None = True) -> AbstractContextManager[Any]:
+        """Around the loss too: the head may be applied outside the model, where accelerate does not lower it."""
+        autocast: AbstractContextManager[Any] = self.accelerator.autocast()
+        return autocast
 
     # --------------------------------------------------------------------------------------------- checkpoints
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
@@ -84,25 +92,29 @@ class SupervisedTrainer(Trainer):
         if self.optimizer is not None:
             self.optimizer.eval()
         state = torch.get_rng_state()  # A DataLoader draws from it; evaluating must not change what is trained.
+        self.callback_handler.eval_dataloader = dataloader
+        loss_sum, tokens, rows = self.sum_losses(model, dataloader)
+        torch.set_rng_state(state)
+        loss = loss_sum / max(tokens, 1.0)
+        metrics = {f"{metric_key_prefix}_loss": loss, f"{metric_key_prefix}_perplexity": perplexity(loss)}
+        return EvalLoopOutput(predictions=None, label_ids=None, metrics=metrics, num_samples=rows)
+
+    def sum_losses(self, model: nn.Module, batches: Iterable[Batch | PackedBatch]) -> tuple[float, float, int]:
+        """The sum of the supervised tokens' losses, their number, both over all processes, and this one's rows."""
         total = torch.zeros(2, dtype=torch.float64)
         rows = 0
         with torch.no_grad():
-            for batch in self._eval_batches(dataloader):
+            for inputs in batches:
+                batch = self._prepare_inputs(inputs)
                 with self.compute_loss_context_manager():
                     loss_sum = supervised_loss(model, **batch)
                 total += torch.stack([loss_sum.double(), batch["weight_S"].sum().double()]).cpu()
                 rows += len(batch["input_ids"])
-        torch.set_rng_state(state)
         exact = torch.float32 if self.args.device.type == "mps" else torch.float64
         loss_sum, tokens = self.accelerator.reduce(total.to(self.args.device, exact)).tolist()
-        loss = loss_sum / max(tokens, 1.0)
-        metrics = {
-            f"{metric_key_prefix}_loss": loss,
-            f"{metric_key_prefix}_perplexity": math.exp(min(loss, 700.0)),
-        }
-        return EvalLoopOutput(predictions=None, label_ids=None, metrics=metrics, num_samples=rows)
+        return loss_sum, tokens, rows
 
-    def _eval_batches(self, dataloader: DataLoader[Any]) -> Iterator[Batch]:
-        self.callback_handler.eval_dataloader = dataloader
-        for batch in dataloader:
-            yield self._prepare_inputs(batch)
+
+def perplexity(loss: float) -> float:
+    """Of a mean loss in nats; finite for any."""
+    return math.exp(min(loss, 700.0))

@@ -1,0 +1,72 @@
+"""`yuantune pretrain`: full training of a new model, or further training of a base, on text and instruction
+data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+
+from yuantune.cli.console import err
+from yuantune.cli.run import Settings
+from yuantune.errors import UserError
+
+if TYPE_CHECKING:
+    from yuantune.train.pretrain import PretrainResult
+
+
+def register(app: typer.Typer) -> None:
+    """Put the command on the app."""
+    app.command()(pretrain)
+
+
+def pretrain(
+    config: Annotated[
+        Path, typer.Argument(help="Config file (see `yuantune init --pretrain`), or a run folder to resume.")
+    ],
+    settings: Settings = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's newest checkpoint.")] = False,
+) -> None:
+    """Train a new model from its config, or go on training a base, on a mix of text and instruction data."""
+    from yuantune.config import load_as, override
+    from yuantune.pretrain_config import PretrainConfig
+    from yuantune.train.folder import config_of
+    from yuantune.train.pretrain import pretrain as run
+
+    if config.is_dir():
+        if not resume:
+            raise UserError(
+                f"{config} is a folder", hint=f"`yuantune pretrain {config} --resume` goes on with a run"
+            )
+        options = override(config_of(config, PretrainConfig), settings or [])
+    else:
+        options = load_as(PretrainConfig, config, settings or [])
+    result = run(options, resume=resume, console=err)
+    _print_result(result)
+    folder = result.folder
+    if result.finished:
+        err.print(
+            f"next: put `model: {{name: {folder / 'model'}}}` into a config, then `yuantune train`", markup=False
+        )
+    else:
+        err.print(f"the time is up after step {result.steps} of {result.max_steps}, state saved", markup=False)
+        err.print(f"next: yuantune pretrain {folder} --resume", markup=False)
+
+
+def _print_result(result: PretrainResult) -> None:
+    from rich.table import Table
+
+    table = Table(title=escape(f"run {result.folder}"), title_justify="left", show_header=False)
+    table.add_row("steps", f"{result.steps} of {result.max_steps}")
+    table.add_row("loss, first to last", f"{result.first_loss:.4f} → {result.last_loss:.4f}")
+    for name, loss in result.eval_losses.items():
+        table.add_row(escape(f"evaluation loss, {name}"), f"{loss:.4f}")
+    for source in result.sources:
+        passes = "pass" if source.passes == 1 else "passes"
+        share = f"{source.tokens:,} tokens, {source.share:.1%}, in {source.passes} {passes}"
+        table.add_row(escape(f"source {source.name}"), share)
+    table.add_row("trained parameters", f"{result.parameters:,}")
+    table.add_row("time", f"{result.seconds:.1f} s, {result.tokens_per_second:,.0f} tokens/s")
+    err.print(table)
