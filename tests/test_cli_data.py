@@ -59,6 +59,62 @@ def test_check_ends_with_2_and_names_every_row(run: Run) -> None:
     assert "d.jsonl:3: no answer" in err and "hint: " in err
 
 
+def test_check_names_the_problems_of_both_sets_and_few_of_a_kind(run: Run) -> None:
+    data = write("d.jsonl", ROW, *({"text": f"第{n}行", "labels": {"名姓": []} | {"名": ["行"]}} for n in range(9)))
+    evaluation = write("e.jsonl", {"text": "李四。", "labels": {"人": ["李四"]}})
+    code, out, err = run("check", data, "--eval", evaluation, "--template", "resume-ner")
+    assert code == 2
+    assert out.startswith("template: resume-ner\n")
+    assert "error: 9 problems in the training data, 1 problem in the evaluation data" in err
+    assert err.count("unknown label type '名'") == 5 and "… and 4 more like these" in err
+    assert "e.jsonl:1: unknown label type '人'" in err
+    code, out, _ = run("check", write("a.jsonl", ROW))
+    assert (code, out.splitlines()[0]) == (0, "template: extract, chosen by the rows' shape")
+
+
+def test_rows_of_one_line_are_told_apart(run: Run) -> None:
+    Path("d.json").write_text(json.dumps([ROW, ROW, {"text": 3}]), encoding="utf-8")
+    code, out, err = run("check", "d.json")
+    assert code == 2
+    assert "d.json:1, row 2: same as d.json:1, row 1" in out
+    assert "d.json:1, row 3: text must be a string" in err
+
+
+@pytest.mark.parametrize(
+    ("table", "expected"),
+    [
+        ("text,label\n很好,正面\n", "Name the columns input and output"),
+        ("text,姓名\n张三来了,张三\n", "Answers are read from labels"),
+        ("评论,情感\n很好,正面\n", "A row needs text"),
+    ],
+)
+def test_a_table_of_another_layout_is_told_which_columns_count(run: Run, table: str, expected: str) -> None:
+    Path("d.csv").write_text(table, encoding="utf-8")
+    code, _, err = run("check", "d.csv")
+    assert code == 2 and expected in err
+    assert all(line.startswith(("error:", "  ", "hint: ")) for line in err.splitlines())
+
+
+def test_a_place_that_cannot_be_written_to(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    write("d.jsonl", ROW, {"text": "x", "labels": {}})
+    Path("file").write_text("mine")
+    commands = (
+        ("convert", "d.jsonl", "file/out.jsonl"),
+        ("convert", "d.jsonl", f"{'x' * 300}.jsonl"),
+        ("split", "d.jsonl", "--to", "file"),
+        ("split", "d.jsonl", "--to", "file/parts"),
+        ("get", "resumener", "--accept", "--to", "file/resumener"),
+    )
+    for arguments in commands:
+        code, _, err = run(*arguments)
+        assert code == 2 and ("is a file" in err or "too long" in err), err
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    for arguments in (("convert", "d.jsonl", "out.jsonl"), ("split", "d.jsonl", "--to", "parts")):
+        code, _, err = run(*arguments)
+        assert code == 2 and "may not be written to" in err
+    assert sorted(path.name for path in Path().iterdir()) == ["d.jsonl", "file"]
+
+
 def test_check_as_json(run: Run) -> None:
     data = write("d.jsonl", ROW, {"text": "李四。", "labels": {}})
     evaluation = write("e.jsonl", {"text": TEXT, "labels": {"种族": ["汉族"]}})

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -74,7 +77,9 @@ def test_train_then_generate(
     assert "--resume" in err
     code, _, err = run(capsys, "train", tmp_path / "run")
     assert code == 2
-    assert run(capsys, "train", tmp_path / "run", "--resume")[0] == 0
+    code, _, err = run(capsys, "train", tmp_path / "run", "--resume")
+    assert code == 0
+    assert f"{tmp_path / 'run'} is already finished: 2 steps" in err and "loss, first to last" not in err
 
 
 def test_quickstart_splits_trains_and_scores(
@@ -90,6 +95,11 @@ def test_quickstart_splits_trains_and_scores(
     scores = json.loads((tmp_path / "q" / "eval" / "heldout" / "scores.json").read_text("utf-8"))
     assert scores["rows"] == 2
     assert {"micro", "macro", "per_type", "valid", "exact"} <= scores.keys()
+    rows = (tmp_path / "q" / "eval" / "heldout" / "predictions.jsonl").read_text("utf-8").splitlines()
+    gold = dict(ROWS)
+    assert all(json.loads(row)["gold"] == gold[json.loads(row)["text"]] for row in rows)
+    assert "template: extract, chosen by the rows' shape" in err
+    assert "2 of 2 answers were cut short at 4 tokens" in err
     card = json.loads((tmp_path / "q" / "yuantune.json").read_text("utf-8"))
     assert card["template"]["name"] == "extract"  # chosen by the records' shape
     assert "组织名" in card["template"]["labels"]
@@ -125,6 +135,7 @@ def test_quickstart_on_free_text(
     assert "no scores" in err
     predictions = (folder / "eval" / "heldout" / "predictions.jsonl").read_text("utf-8").splitlines()
     assert len(predictions) == 2
+    assert all(json.loads(line)["gold"].endswith("个回答") for line in predictions)
     assert not (folder / "eval" / "heldout" / "scores.json").exists()
     code, out, err = run(capsys, "generate", folder, "--input", tmp_path / "rows.jsonl", "--batch-size", "4")
     assert (code, len(out.splitlines())) == (0, 6), err
@@ -140,7 +151,7 @@ def quickstart(
     settings = ["data.split=2", "train.max_steps=2", "generate.max_new_tokens=4", "model.device_map=cpu"]
     sets = [word for setting in settings for word in ("--set", setting)]
     code, _, err = run(capsys, "quickstart", path, "--model", model, "--output-dir", folder, *sets)
-    assert code or f"yuantune generate {folder} " in err
+    assert code or f"yuantune generate {shlex.quote(str(folder))} " in err
     return code, err, folder
 
 
@@ -153,8 +164,11 @@ def test_text_is_printed_as_it_is(
     class Echo:
         max_new_tokens = batch_size = 1
 
-        def predict(self, records: list[Record]) -> list[Prediction]:
-            return [Prediction(r.source, r.text, r.text, None, True, 1, 1, 0.0) for r in records]
+        def predict(self, records: list[Record], on_answer: Callable[[Prediction], None]) -> list[Prediction]:
+            answers = [Prediction(r.source, r.text, r.text, None, True, 1, 1, 0.0) for r in records]
+            for answer in answers:
+                on_answer(answer)
+            return answers
 
     monkeypatch.setattr(extractor, "load", lambda run, model, device_map: Echo())
     odd = ":x: [bold]a[/] [/nothing]"
@@ -165,6 +179,221 @@ def test_text_is_printed_as_it_is(
     assert (code, out) == (0, "")
     assert f"wrote 1 answers to {file}" in err
     assert json.loads(file.read_text("utf-8"))["raw"] == odd
+
+
+@pytest.fixture
+def trained(capsys: pytest.CaptureFixture[str], tmp_path: Path, config_file: Path) -> Path:
+    """A run of two steps."""
+    assert run(capsys, "train", config_file)[0] == 0
+    return tmp_path / "run"
+
+
+def stopped_after(monkeypatch: pytest.MonkeyPatch, answers: int) -> None:
+    """Ctrl-C when so many answers have come."""
+    from yuantune.infer import extractor
+
+    whole = extractor.answer
+
+    def answer(*args: Any, **more: Any) -> Iterator[Any]:
+        for number, each in enumerate(whole(*args, **more)):
+            if number == answers:
+                raise KeyboardInterrupt
+            yield each
+
+    monkeypatch.setattr(extractor, "answer", answer)
+
+
+def test_answers_survive_ctrl_c(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    trained: Path,
+    rows_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    words = ["generate", trained, "--input", rows_file, "--output", tmp_path / "a.jsonl"]
+    partial = tmp_path / "a.jsonl.partial"
+    stopped_after(monkeypatch, 0)
+    code, _, err = run(capsys, *words)
+    assert (code, "stopped by Ctrl-C: 0 of 6 answers are there\n" in err) == (130, True)
+    assert not partial.exists()
+    monkeypatch.undo()
+    stopped_after(monkeypatch, 4)
+    code, _, err = run(capsys, *words)
+    assert code == 130
+    assert f"stopped by Ctrl-C: 4 of 6 answers are there, in {partial}" in err
+    assert not (tmp_path / "a.jsonl").exists()
+    kept = [json.loads(line) for line in partial.read_text("utf-8").splitlines()]
+    assert len({row["source"] for row in kept}) == 4
+    monkeypatch.undo()
+    # They are not written over; and the whole has every row that the part had.
+    code, _, err = run(capsys, *words)
+    assert (code, "holds the answers of a command that was stopped" in err) == (2, True)
+    partial.unlink()
+    code, _, err = run(capsys, *words)
+    assert code == 0
+    assert "wrote 6 answers" in err and "6 of 6 answers were cut short at 6 tokens" in err
+    assert "F1" in err  # The rows have labels.
+    rows = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text("utf-8").splitlines()]
+    assert {(row["source"], row["raw"]) for row in kept} <= {(row["source"], row["raw"]) for row in rows}
+    assert [row["finished"] for row in rows] == [False] * 6
+    assert not partial.exists()
+
+
+def test_rows_that_cannot_be_answered_are_named_before_the_first_answer(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from yuantune.infer import extractor
+
+    rows: list[dict[str, object]] = [{"text": "张三"}, {"text": "长" * 1100}, {"text": "很长" * 600}]
+    rows.append({"messages": [{"role": "user", "content": "你好"}]})
+    path = tmp_path / "in.jsonl"
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
+    monkeypatch.setattr(extractor, "answer", lambda *_, **__: pytest.fail("answering"))
+    code, out, err = run(capsys, "generate", trained, "--input", path, "--output", tmp_path / "a.jsonl")
+    assert (code, out) == (2, "")
+    assert "3 of 4 rows cannot be answered" in err
+    assert f"{path}:2: " in err and f"{path}:3: " in err and "tokens, " in err
+    assert f"{path}:4: a conversation does not fit" in err
+    assert sorted(file.name for file in tmp_path.glob("a.jsonl*")) == []
+
+
+def test_raw_is_refused_where_it_would_do_nothing(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    for words in (["--input", "rows.jsonl"], ["--text", "a", "--output", tmp_path / "a.jsonl"]):
+        code, _, err = run(capsys, "generate", "nowhere", "--raw", *words)
+        assert (code, "has it under raw" in err) == (2, True)
+
+
+def test_damaged_results_are_named_with_the_way_out(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, trained: Path
+) -> None:
+    weights = trained / "adapter" / "adapter_model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[: len(whole) // 2])
+    code, _, err = run(capsys, "generate", trained, "--text", "a")
+    assert code == 2
+    assert f"{weights}: the file is cut short" in err and "damaged or incomplete" in err
+    assert f"`yuantune generate {trained / 'checkpoint-2'} …`" in err
+    assert run(capsys, "generate", trained / "checkpoint-2", "--text", "a")[0] == 0
+    weights.write_bytes(whole)
+    settings = trained / "adapter" / "adapter_config.json"
+    settings.write_text("{", "utf-8")
+    code, _, err = run(capsys, "generate", trained, "--text", "a")
+    assert (code, "damaged or incomplete: " in err) == (2, True)
+    for content in ("{}", '{"method": "lora"', "[]"):
+        (trained / "yuantune.json").write_text(content, "utf-8")
+        code, _, err = run(capsys, "generate", trained, "--text", "a")
+        assert code == 2
+        assert f"{trained / 'yuantune.json'} is damaged: " in err
+        assert f"cp {trained / 'adapter' / 'yuantune.json'} " in err
+
+
+def test_a_damaged_checkpoint_is_not_resumed_from(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, config_file: Path
+) -> None:
+    twice = ["train", config_file, "--set", "train.num_train_epochs=2"]
+    assert run(capsys, *twice)[0] == 0
+    newest = tmp_path / "run" / "checkpoint-4"
+    for name, what in (("optimizer.pt", "not one of torch.save"), ("adapter_model.safetensors", "is cut short")):
+        whole = (newest / name).read_bytes()
+        (newest / name).write_bytes(whole[:-100])
+        code, _, err = run(capsys, "train", tmp_path / "run", "--resume")
+        assert code == 2
+        assert f"{newest / name}: " in err and what in err
+        assert (
+            f"remove {newest}: `yuantune train {tmp_path / 'run'} --resume` then goes on from checkpoint-2" in err
+        )
+        (newest / name).write_bytes(whole)
+    shutil.rmtree(newest)
+    assert run(capsys, "train", tmp_path / "run", "--resume")[0] == 0
+    assert newest.is_dir()
+
+
+def test_a_run_is_resumed_from_another_folder(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, yuan_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its data, template and model were named from where it began."""
+    home = tmp_path / "home"
+    home.mkdir()
+    shutil.copytree(yuan_folder, home / "model")
+    lines = [json.dumps({"text": text, "labels": labels}, ensure_ascii=False) + "\n" for text, labels in ROWS]
+    (home / "rows.jsonl").write_text("".join(lines), "utf-8")
+    (home / "mine.yaml").write_text('prompt: "找 {labels}: {text}"\n', "utf-8")
+    (home / "c.yaml").write_text(
+        "output_dir: run\ntemplate: mine.yaml\nmodel: {name: model, device_map: cpu}\n"
+        "data: {train: rows.jsonl, eval: [rows.jsonl]}\ntrain: {max_steps: 1}\n",
+        "utf-8",
+    )
+    monkeypatch.chdir(home)
+    assert run(capsys, "train", "c.yaml")[0] == 0
+    assert run(capsys, "train", "c.yaml", "--resume")[0] == 0
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run(capsys, "train", home / "run", "--resume", "--set", "train.max_steps=2")
+    assert code == 0, err
+    assert (home / "run" / "checkpoint-2").is_dir()
+
+
+def test_ctrl_c_says_what_happened(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    config_file: Path,
+    rows_file: Path,
+    yuan_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("yuantune.train.run.prepare_data", stop)
+        code, _, err = run(capsys, "train", config_file)
+        assert (code, err) == (130, "error: stopped by Ctrl-C before the first step; nothing was written\n")
+        patch.setattr("yuantune.data.readers.read_all", stop)
+        code, _, err = run(capsys, "data", "split", rows_file, "--to", tmp_path / "parts")
+        assert (code, err) == (130, "error: stopped by Ctrl-C\n")
+    settings = ["data.split=2", "train.max_steps=1", "generate.max_new_tokens=4", "model.device_map=cpu"]
+    sets = [word for setting in settings for word in ("--set", setting)]
+    folder = tmp_path / "q"
+    with monkeypatch.context() as patch:
+        stopped_after(patch, 1)
+        code, _, err = run(capsys, "quickstart", rows_file, "--model", yuan_folder, "--output-dir", folder, *sets)
+    assert code == 130
+    assert f"the run itself is finished: {folder}" in err
+    hint = next(line for line in err.splitlines() if line.startswith("hint: "))
+    words = shlex.split(hint.split("`")[1])[1:]
+    assert words[:3] == ["generate", str(folder), "--input"]
+    words[-1] = str(tmp_path / words[-1])
+    code, _, err = run(capsys, *words)
+    assert (code, "F1" in err) == (0, True), err
+
+
+def test_quickstart_takes_a_new_folder_each_time(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    yuan_folder: Path,
+    rows_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = ["data.split=2", "train.max_steps=1", "generate.max_new_tokens=1", "model.device_map=cpu"]
+    sets = [word for setting in settings for word in ("--set", setting)]
+    for _ in range(2):
+        code, _, err = run(capsys, "quickstart", rows_file, "--model", yuan_folder, *sets)
+        assert code == 0, err
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["quickstart-1", "quickstart-2"]
+
+
+def test_a_run_folder_is_no_base_model(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, trained: Path, rows_file: Path
+) -> None:
+    for folder in (trained, trained / "adapter"):
+        code, _, err = run(capsys, "quickstart", rows_file, "--model", folder, "--output-dir", tmp_path / "q")
+        assert code == 2
+        assert "this is a trained adapter; the model that it belongs to is" in err
+    shutil.rmtree(trained / "adapter")
+    (trained / "model").mkdir()
+    (trained / "model" / "config.json").write_text("{}", "utf-8")
+    code, _, err = run(capsys, "model", "show", trained)
+    assert (code, f"the model that it trained is {trained / 'model'}" in err) == (2, True)
 
 
 def test_demo_runs(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -186,6 +415,9 @@ def test_init_env_and_version(capsys: pytest.CaptureFixture[str], tmp_path: Path
     config = yuantune.load_config(path)
     assert config.data.train[0].path == "rows.jsonl"
     assert run(capsys, "init", path)[0] == 2
+    assert "next: `yuantune train" in run(capsys, "init", path, "--data", "rows.jsonl", "--force")[2]
+    spaced = tmp_path / "a b.yaml"
+    assert f"next: edit data.train in it, then `yuantune train '{spaced}'`" in run(capsys, "init", spaced)[2]
     code, out, _ = run(capsys, "env", "--json")
     assert code == 0
     assert json.loads(out)["yuantune"] == yuantune.__version__
@@ -298,7 +530,12 @@ def test_a_place_that_cannot_be_written_is_refused_before_the_work(
     for words, expected in (
         (["generate", "nowhere", "--text", "a", "--output", tmp_path / "no" / "a.jsonl"], "does not exist"),
         (["generate", "nowhere", "--text", "a", "--output", tmp_path], "is a folder"),
-        (["init", file / "new.yaml"], "cannot be made"),
+        (["init", file / "new.yaml"], "is a file"),
+        (["init", tmp_path / f"{'x' * 300}.yaml"], "too long"),
+        (["model", "get", "yuan2-mini", "--to", file], "is a file"),
+        (["model", "get", "yuan2-mini", "--to", file / "model"], "is a file"),
+        (["model", "get", "yuan2-mini", "--to", tmp_path], "is already there"),
+        (["generate", "nowhere", "--text", "a", "--output", file / "a.jsonl"], "is a file"),
         (["demo", "--output-dir", file / "demo"], "is a file"),
         (["demo", "--output-dir", tmp_path], "already exists"),
     ):
@@ -306,8 +543,14 @@ def test_a_place_that_cannot_be_written_is_refused_before_the_work(
         assert (code, expected in err) == (2, True), err
         assert "answering" not in err
     monkeypatch.setattr("os.access", lambda path, mode: False)
-    code, _, err = run(capsys, "generate", "nowhere", "--text", "a", "--output", tmp_path / "a.jsonl")
-    assert (code, "may not be written to" in err) == (2, True)
+    for words in (
+        ["generate", "nowhere", "--text", "a", "--output", tmp_path / "a.jsonl"],
+        ["model", "get", "yuan2-mini", "--to", tmp_path / "model"],
+        ["init", tmp_path / "new.yaml"],
+        ["demo", "--output-dir", tmp_path / "demo"],
+    ):
+        code, _, err = run(capsys, *words)
+        assert (code, "may not be written to" in err) == (2, True), err
     assert list(tmp_path.iterdir()) == [file]
 
 

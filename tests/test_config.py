@@ -119,6 +119,8 @@ def test_an_empty_section_is_its_defaults(tmp_path: Path) -> None:
         (["data.split=1.5"], "data.split is a share below 1 or a whole number of rows"),
         (["train.num_train_epochs=.inf"], "finite number"),
         (["train.learning_rate=.nan"], "train.learning_rate: input should be"),
+        (["train.max_steps=0"], "train.max_steps is -1 .* or at least 1, not 0"),
+        (["train.max_steps=-2"], "at least 1, not -2"),
         (["train.seed=-1"], "train.seed: input should be greater"),
         (["train.seed=4294967296"], "train.seed: input should be less"),
         (["method=full", "model.dtype=float16"], "float32"),
@@ -129,6 +131,35 @@ def test_an_empty_section_is_its_defaults(tmp_path: Path) -> None:
 def test_values_that_cannot_work(settings: list[str], expected: str) -> None:
     with pytest.raises(ConfigError, match=expected):
         load_config(None, settings)
+
+
+def test_a_strategy_of_no_needs_no_quotes(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("train: {save_strategy: no, eval_strategy: steps}\n", encoding="utf-8")
+    config = load_config(path, ["train.eval_strategy=no"])
+    assert (config.train.save_strategy, config.train.eval_strategy) == ("no", "no")
+    path.write_text(config.dump(), encoding="utf-8")
+    assert load_config(path) == config
+    with pytest.raises(ConfigError, match="save_strategy"):
+        load_config(None, ["train.save_strategy=yes"])
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("lr", "train.learning_rate"),
+        ("train.lr", "train.learning_rate"),
+        ("epochs", "train.num_train_epochs"),
+        ("train.batch_size", "train.per_device_train_batch_size"),
+        ("lora.rank", "lora.r"),
+        ("lora.alpha", "lora.lora_alpha"),
+        ("data.max_len", "data.max_length"),
+    ],
+)
+def test_other_tools_names_for_an_option(name: str, meant: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(None, [f"{name}=1"])
+    assert f"unknown option {name} (did you mean '{meant}'?)" in str(caught.value)
 
 
 @pytest.mark.parametrize("setting", ["train.seed", "=1", "train.=1", "template.x.y=1 ]["])

@@ -95,7 +95,7 @@ def test_another_file_is_not_kept(server: Path, tmp_path: Path) -> None:
     with pytest.raises(WorkFailed, match="expected") as caught:
         get("resumener", tmp_path / "out", accept=True)
     assert caught.value.exit_code == 1
-    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "out").exists()
 
 
 def test_failures_to_fetch(server: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,8 +108,18 @@ def test_failures_to_fetch(server: Path, tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(WorkFailed, match="which it should not be"):
         get("resumener", tmp_path / "other", accept=True)
     (tmp_path / "file").write_text("")
-    with pytest.raises(WorkFailed, match="the folder cannot be made"):
+    with pytest.raises(DataError, match=r"cannot be made: .*file is a file"):
         get("resumener", tmp_path / "file" / "out", accept=True)
+
+
+def test_a_failure_leaves_no_empty_folder(server: Path, tmp_path: Path) -> None:
+    (server / "train.char.bmes").unlink()
+    (tmp_path / "mine").mkdir()
+    for folder in (tmp_path / "data" / "resumener", tmp_path / "mine"):
+        with pytest.raises(WorkFailed, match="cannot be fetched"):
+            get("resumener", folder, accept=True)
+    assert not (tmp_path / "data").exists()
+    assert (tmp_path / "mine").is_dir()
 
 
 def test_unknown_names() -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import datasets
 import pytest
+from huggingface_hub import constants
 
 from yuantune.data import hub
 from yuantune.data.hub import HubName
@@ -38,6 +41,7 @@ def fake(monkeypatch: pytest.MonkeyPatch, rows: datasets.IterableDataset) -> lis
         return rows
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    monkeypatch.setattr(hub, "why_unreachable", lambda _: "")
     return calls
 
 
@@ -87,6 +91,29 @@ def test_offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="hf:org/name#train: the data set cannot be read") as caught:
         read("org/name")
     assert "does not exist here" in caught.value.hint
+
+
+def test_a_hub_answers_or_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any answer is one, an error too; where nothing listens, the reason is said. With a name's own endpoint."""
+
+    class Refuse(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.send_error(405)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    monkeypatch.setattr(constants, "is_offline_mode", lambda: False)
+    with HTTPServer(("127.0.0.1", 0), Refuse) as server:
+        endpoint = f"http://127.0.0.1:{server.server_port}"
+        monkeypatch.setattr(constants, "ENDPOINT", endpoint)
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        assert hub.why_unreachable("hf") == ""
+        thread.join()
+    assert hub.why_unreachable("hf").startswith(f"{endpoint}: ")
+    with pytest.raises(DataError, match="the data set cannot be read"):
+        hub.stream(HubName("hf", "org/name", "train"))
 
 
 def test_modelscope_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -112,6 +112,20 @@ def test_auto_goes_by_the_shape_of_the_records(record: Record, name: str) -> Non
     assert load_template("auto", [record]).name == name
 
 
+def test_auto_refuses_to_give_labels_and_other_answers_one_prompt() -> None:
+    """Under `chat`, rows with labels would lose their task; under `extract`, texts would be no answers."""
+    labelled = [row(labels={"name": ["张三"]})] * 150  # The first hundred alone would not show it.
+    for other in (row(messages=chat("u: a", "a: b")), row(output="prose")):
+        for records in ([*labelled, other], [other, *labelled]):
+            with pytest.raises(TemplateError, match="different kinds") as caught:
+                choose_template("auto", records)
+            assert "data convert" in caught.value.hint and len(caught.value.problems) == 2
+            assert choose_template("extract", records)[0].name == "extract"
+    # Rows without an answer, and answers that are labels as JSON, go with labels; texts go with conversations.
+    choose_template("auto", [*labelled, row(), row(output='{"name": []}')])
+    choose_template("auto", [row(output="prose"), row(messages=chat("u: a", "a: b"))])
+
+
 def test_an_empty_instruction_or_input_leaves_no_line() -> None:
     template = load_template("instruction")
     assert template.render(row("b", instruction="a")) == "a\nb"

@@ -46,6 +46,7 @@ def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Fake]
     def make(*files: str, error: Exception | None = None) -> Fake:
         library = Fake(tmp_path, files, error)
         monkeypatch.setattr(hub, "_library", lambda _: (library.snapshot, (Missing,), (Gated,)))
+        monkeypatch.setattr(hub, "why_unreachable", lambda _: "")
         monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
         return library
 
@@ -134,6 +135,31 @@ def test_the_cache_answers_when_the_hub_does_not(
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     hub.download("org/model")
     assert [call["local_files_only"] for call in library.calls[2:]] == [True]
+
+
+def test_a_hub_that_does_not_answer_is_not_asked(
+    fake: Callable[..., Fake], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its library would try again and again."""
+    library = fake(error=Missing("not in the cache"))
+    monkeypatch.setattr(hub, "why_unreachable", lambda _: "no route")
+    with pytest.raises(ModelError, match=r"ModelScope cannot be reached, and .*\(no route\)"):
+        hub.download("IEITYuan/Yuan9", tmp_path / "new")
+    assert [call["local_files_only"] for call in library.calls] == [True]
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_place_that_cannot_be_written_to(
+    fake: Callable[..., Fake], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = fake("config.json")
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(ModelError, match=r"cannot be made: .*file is a file"):
+        hub.download("org/model", tmp_path / "file" / "model")
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    with pytest.raises(ModelError, match="may not be written to"):
+        hub.download("org/model", tmp_path / "model")
+    assert not library.calls
 
 
 def test_a_name_that_is_on_no_hub() -> None:

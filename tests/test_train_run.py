@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import resource
 import shutil
@@ -19,7 +20,7 @@ from yuantune.config import Config
 from yuantune.errors import ConfigError, DataError, Interrupted, ModelError, RunError, TemplateError, WorkFailed
 from yuantune.train import folder as run_folder
 from yuantune.train.arguments import training_arguments
-from yuantune.train.run import fine_tune
+from yuantune.train.run import fine_tune, read_records
 
 QUIET = Console(quiet=True)
 
@@ -424,6 +425,76 @@ def test_one_plain_source_is_walked_through_and_never_read_whole(
     assert report["train"]["rows"] == 4
     with pytest.raises(AssertionError, match="read whole"):
         fine_tune(config(yuan_folder, rows_file, tmp_path / "split", data__eval=[], data__split=2), console=QUIET)
+
+
+def test_a_limit_takes_of_every_data_set_its_share(tmp_path: Path, yuan_folder: Path) -> None:
+    paths = []
+    for name, size in (("a", 30), ("b", 10)):
+        paths.append(tmp_path / f"{name}.jsonl")
+        rows = [{"text": f"{name}{number}", "labels": {}} for number in range(size)]
+        paths[-1].write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    sets = [{"path": str(paths[0])}, {"path": str(paths[1]), "weight": 3}]
+    for split in (0, 4):
+        options = config(
+            yuan_folder,
+            paths[0],
+            tmp_path / "run",
+            data__train=sets,
+            data__eval=[],
+            data__limit=8,
+            data__split=split,
+        )
+        train, held_out = read_records(options, QUIET)
+        names = [Path(record.source.file).name for record in train]
+        assert len(names) == 8 and len(held_out) <= split
+        assert abs(names.count("a.jsonl") - names.count("b.jsonl")) <= 3  # Alike, but for what is held out.
+        assert train == read_records(options, QUIET)[0]
+
+
+def test_quickstart_reads_and_checks_once(
+    tmp_path: Path, yuan_folder: Path, rows_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And an untrained model that is scored on the way changes nothing of the run."""
+    from yuantune.train import quickstart, run
+
+    calls: list[str] = []
+
+    def counted(name: str, function: Any) -> Any:
+        def call(*args: Any, **more: Any) -> Any:
+            calls.append(name)
+            return function(*args, **more)
+
+        return call
+
+    for name in ("read_all", "prepare"):
+        monkeypatch.setattr(run, name, counted(name, getattr(run, name)))
+    options = {"data__eval": [], "data__split": 2, "train__max_steps": 2}
+    both = quickstart.quickstart(
+        config(yuan_folder, rows_file, tmp_path / "both", **options), score_before=True, console=QUIET
+    )
+    assert calls == ["read_all", "prepare", "prepare"]  # Training and evaluation rows.
+    assert both.before is not None and both.after is not None and both.before.rows == both.after.rows == 2
+    one = quickstart.quickstart(config(yuan_folder, rows_file, tmp_path / "one", **options), console=QUIET)
+    assert one.before is None
+    weights = Path("adapter") / "adapter_model.safetensors"
+    assert digest(tmp_path / "both" / weights) == digest(tmp_path / "one" / weights)
+
+
+def test_a_checkpoint_that_cannot_be_read_is_not_said_to_be_unwritable(
+    finished: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """Its length is right, its content is not: only loading shows it."""
+    shutil.copytree(finished[0], tmp_path / "run")
+    state = tmp_path / "run" / "checkpoint-6" / "optimizer.pt"
+    whole = state.read_bytes()
+    state.write_bytes(whole.replace(b"PK\x01\x02", b"PK\x01\x03"))
+    for error in (lambda: torch.load(io.BytesIO(b"no zip"), weights_only=True), lambda: torch.load(state)):
+        with (
+            pytest.raises(WorkFailed, match="checkpoint-6 is damaged") as caught,
+            run_folder.failures(tmp_path / "run"),
+        ):
+            error()
+        assert "goes on from checkpoint-3" in caught.value.hint
 
 
 def test_a_base_that_moved_is_named_anew_and_still_held_to_its_hashes(

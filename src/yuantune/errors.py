@@ -11,7 +11,7 @@
     └── Interrupted               exit 130 or 143: stopped by a signal, the state can be resumed
 
 A message says what is wrong and where; ``problems`` lists every problem of the same kind at once;
-``hint`` says what to do next. `yuantune.cli` prints all three without a traceback.
+``hint`` says what to do next, one way out a line. `yuantune.cli` prints all three without a traceback.
 """
 
 from __future__ import annotations
@@ -45,8 +45,7 @@ class YuantuneError(Exception):
 
     def __str__(self) -> str:
         lines = [self.message, *(f"  {problem}" for problem in self.problems)]
-        if self.hint:
-            lines.append(f"hint: {self.hint}")
+        lines += [f"hint: {line}" for line in self.hint.splitlines()]
         return "\n".join(lines)
 
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from yuantune.cli.console import err, out
-from yuantune.data.rows import Rows
+from yuantune.cli.console import SHOWN, err, out
+from yuantune.data.rows import Joined, Rows
 from yuantune.errors import DataError, Problem, UserError, nearest
 
 if TYPE_CHECKING:
@@ -31,9 +31,6 @@ Model = Annotated[str, typer.Option(help="Whose tokenizer counts.")]
 Template = Annotated[str, typer.Option(help="Prompt: auto, a built-in name, or a YAML file.")]
 Format = Annotated[str | None, typer.Option(help="Format, where the file does not tell it.")]
 
-SHOWN = 20
-"""Warnings of one kind that the table lists."""
-
 
 @app.command()
 def check(
@@ -50,9 +47,11 @@ def check(
     """Check every row as training will see it: lengths, cut answers, labels, duplicates. Exit 2 on errors."""
     from yuantune.config import DataSection
     from yuantune.data.check import overlap, prepare
+    from yuantune.data.check_report import raise_for_errors
 
     limit = max_length or DataSection.model_fields["max_length"].default
-    bound = _bind(Rows(data, format), model, template)
+    first_look = Rows(data, format)
+    bound = _bind(Joined((first_look, Rows(eval_data))) if eval_data else first_look, model, template)
     rows = Rows(data, format, strict=True)
     _, report = prepare(rows, bound, max_length=limit)
     reports = {"train": report}
@@ -67,9 +66,10 @@ def check(
         found |= {role: each.to_dict() for role, each in reports.items()}
         out.print(json.dumps(found, ensure_ascii=False, indent=2), markup=False)
     else:
+        chosen = ", chosen by the rows' shape" if template == "auto" else ""
+        out.print(f"template: {bound.template.name}{chosen}", markup=False)
         _print_reports(reports)
-    for each in reports.values():
-        each.raise_for_errors()
+    raise_for_errors(*reports.values())
 
 
 @app.command()
@@ -147,17 +147,20 @@ def split(
 ) -> None:
     """Hold out rows for evaluation: train.jsonl and eval.jsonl, equal texts on one side."""
     from yuantune.data.readers import read_all
+    from yuantune.data.record import row_of
     from yuantune.data.split import split as split_rows
-    from yuantune.data.writing import check_target, write_lines
+    from yuantune.data.writing import check_target, obstacle, write_lines
 
     if fraction is None and count is None:
         fraction = 0.1
+    if why := obstacle(to):
+        raise DataError(f"the folder {to} cannot be made: {why}")
     sides = split_rows(read_all(data, format=format), fraction=fraction, count=count, seed=seed)
     paths = [to / "train.jsonl", to / "eval.jsonl"]
     for path in paths if to.exists() else ():
         check_target(path, overwrite=overwrite)
     for path, records in zip(paths, sides, strict=True):
-        write_lines(path, (json.dumps(_row_of(record), ensure_ascii=False) + "\n" for record in records))
+        write_lines(path, (json.dumps(row_of(record), ensure_ascii=False) + "\n" for record in records))
         err.print(f"wrote {len(records)} rows to {path}", markup=False)
 
 
@@ -186,22 +189,12 @@ def _print_notes(notes: Sequence[str]) -> None:
         err.print(f"note: {note}", markup=False, soft_wrap=True)
 
 
-def _bind(rows: Rows, model: str, template: str) -> BoundTemplate:
+def _bind(rows: Rows | Joined, model: str, template: str) -> BoundTemplate:
     from yuantune.data.template import choose_template
     from yuantune.models.load import load_tokenizer
 
     chosen, _ = choose_template(template, rows)
     return chosen.bind(load_tokenizer(model))
-
-
-def _row_of(record: Record) -> dict[str, Any]:
-    """A record as a row that reads back as the same record."""
-    if record.messages:
-        return {"messages": [{"role": each.role, "content": each.content} for each in record.messages]}
-    if record.labels is not None:
-        return {"text": record.text, "labels": record.labels}
-    row = {"instruction": record.instruction} if record.instruction else {}
-    return {**row, "input": record.text} | ({} if record.output is None else {"output": record.output})
 
 
 def _names_and_rows(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,10 +12,11 @@ import typer
 from rich.markup import escape
 
 from yuantune.cli.console import err, out
-from yuantune.errors import DataError, UserError
+from yuantune.errors import DataError, Interrupted, UserError
 
 if TYPE_CHECKING:
-    from yuantune.data.record import Record
+    from yuantune.data.record import Prediction, Record
+    from yuantune.infer.extractor import Extractor
     from yuantune.score.entities import EntityScore
     from yuantune.train.quickstart import QuickstartResult
     from yuantune.train.run import RunResult
@@ -38,19 +41,27 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's newest checkpoint.")] = False,
 ) -> None:
     """Fine-tune a model by a config file; everything is left in its run folder."""
-    from yuantune.config import load_config, override
+    from yuantune.config import Config, load_config, override
     from yuantune.train.folder import config_of
     from yuantune.train.run import fine_tune
 
     if config.is_dir():
         if not resume:
-            raise UserError(f"{config} is a folder", hint=f"`yuantune train {config} --resume` goes on with a run")
-        options = override(config_of(config), settings or [])
+            hint = f"`yuantune train {shlex.quote(str(config))} --resume` goes on with a run"
+            raise UserError(f"{config} is a folder", hint=hint)
+        options = override(config_of(config, Config), settings or [])
     else:
         options = load_config(config, settings or [])
     result = fine_tune(options, resume=resume, console=err)
-    _print_run(result)
-    err.print(f'next: yuantune generate {result.folder} --text "…"', markup=False)
+    if result.first_step == result.steps:
+        err.print(
+            f"{result.folder} is already finished: {result.steps} steps; "
+            "a higher train.num_train_epochs or train.max_steps goes on with it",
+            markup=False,
+        )
+    else:
+        _print_run(result)
+    _print_next(result.folder)
 
 
 def generate(
@@ -67,52 +78,110 @@ def generate(
     raw: Annotated[bool, typer.Option("--raw", help="With --text: print the answers as they are.")] = False,
 ) -> None:
     """Answer texts with a trained run: the saved prompt, parsed JSON beside the raw answer."""
-    from yuantune.data.readers import read_all
-    from yuantune.data.record import Record, Source
-    from yuantune.data.writing import check_target, write_lines
     from yuantune.infer.extractor import load
-    from yuantune.train.quickstart import answer_all, as_row
+    from yuantune.train.quickstart import answer_all, as_row, score_predictions
 
     if bool(text) == bool(input_file):
         raise UserError("say what to answer: --text TEXT or --input FILE, one of them")
+    if raw and (input_file or output_file):
+        raise UserError("--raw prints the answers to --text; a row of --input or --output has it under raw")
     if output_file is not None:
-        check_target(output_file)
-    records: list[Record]
-    if input_file is not None:
-        records = read_all(input_file)
-        if not records:
-            raise DataError(f"{input_file} holds no records")
-    else:
-        records = [Record(source=Source("--text", number), text=each) for number, each in enumerate(text or [], 1)]
+        _check_output(output_file)
+    records = _records(text or [], input_file)
     extractor = load(run, model=model, device_map=device_map)
     extractor.max_new_tokens = max_new_tokens or extractor.max_new_tokens
     extractor.batch_size = batch_size or extractor.batch_size
-    predictions = answer_all(extractor, records, err)
-    if text and output_file is None:
-        for prediction in predictions:
-            parsed = None if raw or prediction.labels is None else json.dumps(prediction.labels, ensure_ascii=False)
-            out.print(prediction.raw if parsed is None else parsed, markup=False)
-            if not raw and parsed is None:
-                err.print("note: the answer is not a JSON object of string lists; printed as it is")
-        return
-    rows = (json.dumps(as_row(prediction), ensure_ascii=False) + "\n" for prediction in predictions)
     if output_file is not None:
-        write_lines(output_file, rows)
-        invalid = sum(prediction.labels is None for prediction in predictions)
-        err.print(
-            f"wrote {len(predictions)} answers to {output_file}; {invalid} are no JSON object of string lists",
-            markup=False,
-        )
+        predictions = _answer_into(output_file, extractor, records)
     else:
-        for row in rows:
-            out.print(row, end="", markup=False)
+        predictions = answer_all(extractor, records, err)
+        if text:
+            _print_answers(predictions, raw=raw)
+        for prediction in predictions if input_file else ():
+            out.print(json.dumps(as_row(prediction), ensure_ascii=False), markup=False)
+    if any(record.has_answer for record in records) and (score := score_predictions(records, predictions)):
+        _print_scores({"": score}, "entities on the rows that have labels (exact type and string)")
+
+
+def _records(texts: list[str], input_file: Path | None) -> list[Record]:
+    from yuantune.data.readers import read_all
+    from yuantune.data.record import Record, Source
+
+    if input_file is None:
+        return [Record(source=Source("--text", number), text=each) for number, each in enumerate(texts, 1)]
+    records = read_all(input_file)
+    if not records:
+        raise DataError(f"{input_file} holds no records")
+    return records
+
+
+def _check_output(output_file: Path) -> None:
+    from yuantune.data.writing import check_target
+
+    check_target(output_file)
+    partial = _partial(output_file)
+    if partial.exists():
+        raise DataError(
+            f"{partial} exists already: it holds the answers of a command that was stopped",
+            hint="move it away, or remove it",
+        )
+
+
+def _print_answers(predictions: list[Prediction], *, raw: bool) -> None:
+    for prediction in predictions:
+        parsed = None if raw or prediction.labels is None else json.dumps(prediction.labels, ensure_ascii=False)
+        out.print(prediction.raw if parsed is None else parsed, markup=False)
+        if not raw and parsed is None:
+            err.print("note: the answer is not a JSON object of string lists; printed as it is")
+
+
+def _partial(output_file: Path) -> Path:
+    return output_file.with_name(f"{output_file.name}.partial")
+
+
+def _answer_into(output_file: Path, extractor: Extractor, records: list[Record]) -> list[Prediction]:
+    """Answer records into a file, which appears when all are answered. Until then the answers are in one beside it,
+    as they come: hours of work are not lost to what stops it."""
+    from yuantune.data.writing import growing, write_lines
+    from yuantune.train.quickstart import answer_all, as_row
+
+    partial, count = _partial(output_file), 0
+
+    def row(prediction: Prediction) -> str:
+        return json.dumps(as_row(prediction), ensure_ascii=False) + "\n"
+
+    def keep(prediction: Prediction) -> None:
+        nonlocal count
+        write(row(prediction))
+        count += 1
+
+    try:
+        with growing(partial) as write:
+            predictions = answer_all(extractor, records, err, on_answer=keep)
+    except KeyboardInterrupt:
+        raise Interrupted(
+            f"stopped by Ctrl-C: {count} of {len(records)} answers are there"
+            + (f", in {partial}, in the order in which they came" if count else ""),
+            signal_number=signal.SIGINT,
+        ) from None
+    finally:
+        if not count:
+            partial.unlink(missing_ok=True)
+    write_lines(output_file, map(row, predictions))
+    partial.unlink(missing_ok=True)
+    invalid = sum(prediction.labels is None for prediction in predictions)
+    err.print(
+        f"wrote {len(predictions)} answers to {output_file}; {invalid} are no JSON object of string lists",
+        markup=False,
+    )
+    return predictions
 
 
 def quickstart(
     data: Annotated[str, typer.Argument(help="Labelled data: file, folder or hub dataset.")],
     model: Annotated[str, typer.Option(help="Base model.")] = "yuan2-mini",
     template: Annotated[str, typer.Option(help="Prompt template.")] = "auto",
-    output_dir: Annotated[str, typer.Option(help="Run folder.")] = "runs/quickstart",
+    output_dir: Annotated[str | None, typer.Option(help="Run folder (default: a new runs/quickstart-N).")] = None,
     eval_data: Annotated[
         str | None, typer.Option("--eval", help="Held-out data; else a tenth is split off.")
     ] = None,
@@ -127,12 +196,12 @@ def quickstart(
         f"data.train={json.dumps(data)}",
         f"template={json.dumps(template)}",
     ]
-    chosen.append(f"output_dir={json.dumps(output_dir)}")
+    chosen.append(f"output_dir={json.dumps(output_dir or str(_free_folder(Path('runs'), 'quickstart')))}")
     chosen.append(f"data.eval={json.dumps(eval_data)}" if eval_data else "data.split=0.1")
     result = quick(load_config(None, [*chosen, *(settings or [])]), console=err)
     _print_run(result.run)
-    _print_scores(result)
-    err.print(f'next: yuantune generate {result.run.folder} --text "…"', markup=False)
+    _print_result(result)
+    _print_next(result.run.folder)
 
 
 def demo(
@@ -151,7 +220,7 @@ def demo(
     err.print("[bold]yuantune demo[/]: LoRA on yuan2-mini, 240 sample résumés, scored on 80 others")
     result = quick(config, score_before=True, console=err)
     _print_run(result.run)
-    _print_scores(result)
+    _print_result(result)
     answer = load(result.run.folder).generate(TUTORIAL_TEXT)
     err.print(f"\n[bold]{TUTORIAL_TEXT}[/]")
     out.print(answer, markup=False)
@@ -161,7 +230,7 @@ def demo(
             "\nnote: this release's yuan2-mini has random weights: all of it runs, but it cannot answer well yet"
         )
     err.print(f"\nThe run is in {folder}: config.yaml, log.jsonl, loss.png, adapter/, eval/.", markup=False)
-    err.print(f'next: yuantune generate {folder} --text "李四，回族，1980年生，硕士，高级工程师。"', markup=False)
+    _print_next(folder, "李四，回族，1980年生，硕士，高级工程师。")
     err.print("      yuantune quickstart YOUR.jsonl        your own data, one command")
     err.print("      yuantune init                          every option, explained")
 
@@ -187,16 +256,22 @@ def _print_run(result: RunResult) -> None:
     err.print(table)
 
 
-def _print_scores(result: QuickstartResult) -> None:
-    from rich.table import Table
+def _print_next(folder: Path, text: str = "…") -> None:
+    err.print(f'next: yuantune generate {shlex.quote(str(folder))} --text "{text}"', markup=False)
 
+
+def _print_result(result: QuickstartResult) -> None:
     if result.after is None:
         err.print("no scores: the held-out rows carry no labels")
         return
-    scores: dict[str, EntityScore] = {"after": result.after}
-    if result.before is not None:
-        scores = {"before": result.before, **scores}
-    table = Table(title="entities on the held-out rows (exact type and string)", title_justify="left")
+    before = {} if result.before is None else {"before": result.before}
+    _print_scores({**before, "after": result.after}, "entities on the held-out rows (exact type and string)")
+
+
+def _print_scores(scores: dict[str, EntityScore], title: str) -> None:
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
     table.add_column("")
     for name in ("precision", "recall", "F1", "valid JSON", "rows right"):
         table.add_column(name, justify="right")

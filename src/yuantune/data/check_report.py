@@ -36,7 +36,8 @@ KINDS = {
 """Every kind of finding, in the order of the report."""
 
 _WAYS_OUT = {
-    "no-answer": "Give these rows an answer, or remove them.",
+    "no-answer": "Give these rows an answer, or remove them. Answers are read from labels (in a table: JSON, "
+    '{"type": ["string"]}), output and messages; other columns are passed over.',
     "invalid-json": 'An answer is a JSON object from type to strings: {"type": ["string"]}.',
     "unknown-label": "Correct the type, or add it to the template's labels.",
 }
@@ -107,25 +108,24 @@ class CheckReport:
 
     def raise_for_errors(self) -> None:
         """Raise DataError with every row that would be lost or is wrong, and the ways out."""
-        errors = self.number("error")
-        if not errors:
-            return
-        problems = [Problem(each.where, each.detail) for each in self.findings if each.severity == "error"]
-        if errors > len(problems):
-            problems.append(Problem("", f"and {errors - len(problems)} more"))
-        name = {"train": "training", "eval": "evaluation"}.get(self.role, self.role)
-        noun = "problem" if errors == 1 else "problems"
-        raise DataError(f"{errors} {noun} in the {name} data", problems=problems, hint=self._hint())
+        raise_for_errors(self)
 
-    def _hint(self) -> str:
-        hints = list(dict.fromkeys(self.hints))
+    def problems(self) -> list[Problem]:
+        """The errors, a last line for those not kept."""
+        problems = [Problem(each.where, each.detail) for each in self.findings if each.severity == "error"]
+        if more := self.number("error") - len(problems):
+            problems.append(Problem("", f"and {more} more"))
+        return problems
+
+    def ways_out(self) -> list[str]:
+        """What can be done about the errors."""
+        hints = list(self.hints)
         if self.counts["overflow", "error"]:
             hints.append(
                 f"Raise data.max_length to {max(self.total_lengths)}, or set data.on_overflow to drop (leaves such"
                 " rows out) or shorten-input (cuts their text, never the answer)."
             )
-        hints += [way for kind, way in _WAYS_OUT.items() if self.counts[kind, "error"]]
-        return " ".join(hints)
+        return [*hints, *(way for kind, way in _WAYS_OUT.items() if self.counts[kind, "error"])]
 
     def summary(self) -> str:
         """One line for the terminal."""
@@ -136,7 +136,7 @@ class CheckReport:
             f"longest {longest} (max_length {self.max_length})",
             f"{self.shared_share:.0%} of prompt tokens shared",
         ]
-        parts += [f"{count} {kind}" for (kind, _), count in sorted(self.counts.items())]
+        parts += [f"{KINDS[kind]}: {count}" for (kind, _), count in sorted(self.counts.items())]
         return "; ".join(parts)
 
     def to_dict(self) -> dict[str, Any]:
@@ -174,6 +174,21 @@ class CheckReport:
                 for each in self.findings
             ],
         }
+
+
+def raise_for_errors(*reports: CheckReport) -> None:
+    """Raise one DataError with every row of the reports that would be lost or is wrong, and the ways out."""
+    counts = []
+    for report in reports:
+        if errors := report.number("error"):
+            name = {"train": "training", "eval": "evaluation"}.get(report.role, report.role)
+            counts.append(f"{errors} problem{'s' if errors > 1 else ''} in the {name} data")
+    if counts:
+        raise DataError(
+            ", ".join(counts),
+            problems=[problem for report in reports for problem in report.problems()],
+            hint="\n".join(dict.fromkeys(way for report in reports for way in report.ways_out())),
+        )
 
 
 def distribution(lengths: array[int]) -> dict[str, int | float]:

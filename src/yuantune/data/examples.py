@@ -49,6 +49,7 @@ class ExampleSet(Sequence[Example]):
         self._ends = array("q")
         self._spans = array("i")
         self._lines = array("q")
+        self._rows = array("q")
         self._file_of = array("i")
         self._files: list[str] = []
         self._file_number: dict[str, int] = {}
@@ -64,6 +65,7 @@ class ExampleSet(Sequence[Example]):
         self._ends.append(self._stored + len(self._tokens))
         self._spans.extend(example.text_span)
         self._lines.append(example.source.line)
+        self._rows.append(example.source.row)
         self._file_of.append(self._number(example.source.file))
         if len(self._tokens) * self._tokens.itemsize > self._spill_bytes:
             self._spill()
@@ -86,7 +88,7 @@ class ExampleSet(Sequence[Example]):
             ids=[token if token >= 0 else ~token for token in tokens],
             supervised=[token < 0 for token in tokens],
             text_span=(self._spans[2 * at], self._spans[2 * at + 1]),
-            source=Source(self._files[self._file_of[at]], self._lines[at]),
+            source=Source(self._files[self._file_of[at]], self._lines[at], self._rows[at]),
         )
 
     @property

@@ -37,6 +37,11 @@ _STRUCTURED = (*_SPANS, *_CHAT, "history", "tokens", "ner_tags", "tags", "annota
 KNOWN = ("instruction", "system", *_TEXT, "output", *_STRUCTURED)
 """Every field that means something."""
 
+_CLASSES = (
+    "A class or a text as the answer? Name the columns input and output. Entities go under labels, as JSON"
+    ' {"type": ["string"]}, all types in one column.'
+)
+
 _ROLES: dict[object, Literal["system", "user", "assistant"]] = {
     "system": "system",
     "user": "user",
@@ -121,7 +126,10 @@ def _labels(text: str, value: object, name: str) -> Labels:
         return _label_lists(value, name)
     if isinstance(value, Sequence) and not isinstance(value, str):
         return labels_of(text, parse_spans(text, value, name))
-    raise BadRow(f"{name} must be an object of lists of strings, or a list of spans; found {kind(value)}")
+    hint = _CLASSES if isinstance(value, str) else ""
+    raise BadRow(
+        f"{name} must be an object of lists of strings, or a list of spans; found {kind(value)}", hint=hint
+    )
 
 
 def _label_lists(value: Mapping[object, object], name: str) -> Labels:
@@ -226,7 +234,8 @@ def _parse_cells(row: Mapping[str, object]) -> dict[str, object]:
             findings += [f"{name}: {finding}" for finding in decoder.findings]
         except json.JSONDecodeError as error:
             findings.append(f"{name} must be JSON in a table: {error.msg} at character {error.pos + 1}")
-            if "'" in cell:
+            hint = _CLASSES if name in _SPANS else ""
+            if cell.lstrip()[:1] in ("{", "[") and "'" in cell:
                 hint = "Single quotes are Python's, not JSON's: write the column with json.dumps."
     if findings:
         raise BadRow(*findings, hint=hint)

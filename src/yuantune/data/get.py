@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 
-from yuantune.data.writing import written_whole
+from yuantune.data.writing import obstacle, written_whole
 from yuantune.errors import DataError, UserError, WorkFailed, nearest
 
 SUMS = "SHA256SUMS"
@@ -95,10 +96,27 @@ def get(name: str, target: Path, *, accept: bool) -> Fetched:
     notice = f"{dataset.notice}\nCite: {dataset.citation}"
     if not accept:
         raise UserError(f"{dataset.title}\n{notice}", hint="say --accept to fetch it on these terms")
+    if why := obstacle(target):
+        raise DataError(f"the folder {target} cannot be made: {why}")
+    with _made(target):
+        return _get(dataset, target, notice)
+
+
+@contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """Makes `folder`; where the block fails, it goes again, with those above it that were made, if it is empty."""
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
-        target.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise WorkFailed(f"{target}: the folder cannot be made ({error.strerror or error})") from error
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        with suppress(OSError):
+            for path in new:
+                path.rmdir()
+        raise
+
+
+def _get(dataset: DataSet, target: Path, notice: str) -> Fetched:
     recorded = _recorded(target / SUMS)
     missing = [file for file in dataset.files if not _is_there(target / file.name, _expected(file, recorded))]
     sums = {file.name: _hash(target / file.name) for file in dataset.files if file not in missing}

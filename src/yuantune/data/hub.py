@@ -5,13 +5,20 @@ Files only, no remote code."""
 from __future__ import annotations
 
 import re
+import ssl
 import textwrap
+import urllib.error
+import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import Literal
 
 from yuantune.errors import DataError
+
+_ANSWERS_WITHIN = 5
+"""Seconds in which a hub has to answer at all."""
 
 _NAME = re.compile(r"(?:(hf|modelscope):)?([\w.-]+/[\w.-]+)(?:#([\w.\[\]:%+-]+))?")
 
@@ -42,10 +49,12 @@ def stream(name: HubName) -> Iterator[Mapping[str, object]]:
     Raises DataError where it, or the hub, cannot be reached, at once or on the way."""
     import datasets
 
+    if why := why_unreachable(name.hub):
+        raise _unreachable(name, why)
     try:
         rows = datasets.load_dataset(name.id, split=name.split, streaming=True)
     except Exception as error:  # The hub's libraries raise whatever their transport raises.
-        raise _unreachable(name, error) from error
+        raise _unreachable(name, str(error) or type(error).__name__) from error
     return _named(name, rows, _class_names(rows.features or {}))
 
 
@@ -53,12 +62,39 @@ def download(name: HubName) -> Path:
     """The folder with a ModelScope data set's files, downloaded where it is not in the cache.
 
     Raises DataError where it, or the hub, cannot be reached."""
+    if why := why_unreachable(name.hub):
+        raise _unreachable(name, why)
     try:
         from modelscope.hub.snapshot_download import dataset_snapshot_download
 
         return Path(dataset_snapshot_download(name.id))
     except Exception as error:  # As above.
-        raise _unreachable(name, error) from error
+        raise _unreachable(name, str(error) or type(error).__name__) from error
+
+
+def why_unreachable(hub: str) -> str:
+    """Why the hub (`hf` or `modelscope`) does not answer, or an empty string where it does.
+
+    The hubs' own libraries find that out by trying again for half a minute or longer, warning each time."""
+    if hub == "hf":
+        from huggingface_hub import constants
+
+        if constants.is_offline_mode():
+            return "HF_HUB_OFFLINE is set"
+        endpoint = constants.ENDPOINT
+    else:
+        from modelscope.hub.utils.utils import get_endpoint
+
+        endpoint = get_endpoint()
+    try:
+        urllib.request.urlopen(urllib.request.Request(endpoint, method="HEAD"), timeout=_ANSWERS_WITHIN).close()
+    except urllib.error.HTTPError:
+        return ""  # An answer, if none to be glad of.
+    except (OSError, ValueError, HTTPException) as error:
+        reason = getattr(error, "reason", error)
+        # It answers; the libraries may know its certificate.
+        return "" if isinstance(reason, ssl.SSLError) else f"{endpoint}: {reason}"
+    return ""
 
 
 def split_files(folder: Path, name: HubName, suffixes: frozenset[str]) -> list[Path]:
@@ -92,7 +128,7 @@ def _named(
         except StopIteration:
             return
         except Exception as error:  # As above.
-            raise _unreachable(name, error) from error
+            raise _unreachable(name, str(error) or type(error).__name__) from error
         yield {key: _class(value, classes[key]) if key in classes else value for key, value in row.items()}
 
 
@@ -108,10 +144,9 @@ def _class(value: object, names: list[str]) -> object:
     return [names[item] if isinstance(item, int) and 0 <= item < len(names) else item for item in value]
 
 
-def _unreachable(name: HubName, error: Exception) -> DataError:
-    why = textwrap.shorten(str(error) or type(error).__name__, 200, placeholder=" …")
+def _unreachable(name: HubName, why: str) -> DataError:
     return DataError(
-        f"{name}: the data set cannot be read ({why})",
+        f"{name}: the data set cannot be read ({textwrap.shorten(why, 200, placeholder=' …')})",
         hint="Is this meant as a file? It does not exist here. Otherwise check the name, and that the hub can"
         " be reached; or download the files by other means and name their folder.",
     )

@@ -52,4 +52,4 @@ class Problems:
         count = f"more than {MANY}" if many else str(len(self._problems))
         noun = "problem" if len(self._problems) == 1 else "problems"
         stopped = "; reading stopped there" if many else ""
-        return DataError(f"{source}: {count} {noun}{stopped}", problems=self._problems, hint=" ".join(self._hints))
+        return DataError(f"{source}: {count} {noun}{stopped}", problems=self._problems, hint="\n".join(self._hints))

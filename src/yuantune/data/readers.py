@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -114,8 +115,7 @@ def _read_file(path: Path, format: str, problems: Problems, limit: int, notes: l
     if format == "tagged":
         yield from read_tagged(path, problems, limit=limit, notes=notes)
         return
-    for line, row in _rows(path, format, problems, limit):
-        where = Source(str(path), line)
+    for where, row in _rows(path, format, problems, limit):
         try:
             record = to_record(row, where, cells=format in _TABLES)
         except BadRow as bad:
@@ -144,16 +144,21 @@ def _read_hub(name: hub.HubName, rows: Iterator[Mapping[str, object]]) -> Iterat
         raise problems.error(str(name))
 
 
-def _rows(path: Path, format: str, problems: Problems, limit: int) -> Iterator[tuple[int, object]]:
-    """Line (or number) and fields of every row of a file."""
+def _rows(path: Path, format: str, problems: Problems, limit: int) -> Iterator[tuple[Source, object]]:
+    """Place and fields of every row of a file."""
+    if format == "json":
+        return _document_rows(path, problems)
+    numbered = _numbered_rows(path, format, problems, limit)
+    return ((Source(str(path), line), row) for line, row in numbered)
+
+
+def _numbered_rows(path: Path, format: str, problems: Problems, limit: int) -> Iterator[tuple[int, object]]:
     if format == "csv":
         return csv_rows(path, ",", problems, limit=limit)
     if format == "tsv":
         return csv_rows(path, "\t", problems, limit=limit)
     if format == "parquet":
         return parquet_rows(path, problems)
-    if format == "json":
-        return _document_rows(path, problems)
     lines = Lines(path, problems, limit=limit)
     if format == "jsonl":
         return _jsonl_rows(lines, problems)
@@ -176,8 +181,8 @@ def _jsonl_rows(lines: Lines, problems: Problems) -> Iterator[tuple[int, object]
             yield lines.number, row
 
 
-def _document_rows(path: Path, problems: Problems) -> Iterator[tuple[int, object]]:
-    """Rows of a JSON document, with the line where each begins."""
+def _document_rows(path: Path, problems: Problems) -> Iterator[tuple[Source, object]]:
+    """Rows of a JSON document, with the line where each begins; its number too, where the line does not tell it."""
     before = len(problems)
     parts: list[str] = []
     size = 0
@@ -194,14 +199,20 @@ def _document_rows(path: Path, problems: Problems) -> Iterator[tuple[int, object
     if not text.strip():
         return
     decoder = StrictDecoder()
-    line, at = 1, 0
+    one_line = text.lstrip().startswith("[") and "\n" not in text.strip()
+    line, at, last = 1, 0, 0
     try:
-        for position, row in document_rows(decoder, text):
+        for number, (position, row) in enumerate(document_rows(decoder, text), 1):
             line, at = line + text.count("\n", at, position), position
+            where = Source(str(path), line, number if one_line or line == last else 0)
+            last = line
             for finding in decoder.findings:
-                problems.add(Source(str(path), line), finding)
+                problems.add(where, finding)
             if not decoder.findings:
-                yield from ((line, one) for one in _columns(row))
+                rows = _columns(row)
+                yield from (
+                    (replace(where, row=each) if len(rows) > 1 else where, one) for each, one in enumerate(rows, 1)
+                )
     except json.JSONDecodeError as error:
         problems.add(Source(str(path), error.lineno), f"broken JSON at column {error.colno}: {error.msg}")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 Labels = dict[str, list[str]]
 """Entities of one text: type to strings, a string as often as it is labelled."""
@@ -11,13 +11,17 @@ Labels = dict[str, list[str]]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a record came from: the file as the user named it, and its 1-based line (or row)."""
+    """Where a record came from: the file as the user named it, and its 1-based line.
+
+    `row` is the row's 1-based number where the line does not tell rows apart (a JSON array on one line), else 0.
+    Of a table in binary form (Parquet) and of a hub's data set, `line` is the row."""
 
     file: str
     line: int
+    row: int = 0
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}"
+        return f"{self.file}:{self.line}" + (f", row {self.row}" if self.row else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,16 @@ class Record:
             or self.output is not None
             or any(message.role == "assistant" for message in self.messages)
         )
+
+
+def row_of(record: Record) -> dict[str, Any]:
+    """A record as a row that reads back as the same record."""
+    if record.messages:
+        return {"messages": [{"role": each.role, "content": each.content} for each in record.messages]}
+    if record.labels is not None:
+        return {"text": record.text, "labels": record.labels}
+    row = {"instruction": record.instruction} if record.instruction else {}
+    return {**row, "input": record.text} | ({} if record.output is None else {"output": record.output})
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,8 @@ def split(
 
 
 def mix(datasets: Sequence[tuple[Sequence[Record], float]], *, seed: int) -> list[Record]:
-    """The rows of several data sets, one set after the other, each as often as its weight says.
+    """The rows of several data sets, each as often as its weight says, evenly mixed: any beginning holds of every
+    set what its share is, and a set's rows in their order.
 
     A weight of 2.25 gives every row twice, and a quarter of them (drawn with `seed`) once more; of 0.1, a
     tenth of them, at least one. Raises DataError for weights that are not above 0."""
@@ -51,17 +52,18 @@ def mix(datasets: Sequence[tuple[Sequence[Record], float]], *, seed: int) -> lis
     ]
     if problems:
         raise DataError("weights of data sets", problems=problems)
-    mixed: list[Record] = []
+    mixed: list[tuple[float, int, Record]] = []
     for number, (records, weight) in enumerate(datasets):
         copies = math.floor(weight)
-        mixed += list(records) * copies
         sample = round((weight - copies) * len(records))
         if not copies and records:
             sample = max(sample, 1)
         # Seeded by text, whose hash in `random` is its own (SHA-512), not Python's.
         drawn = random.Random(f"{seed}:{number}").sample(range(len(records)), sample)
-        mixed += [records[i] for i in sorted(drawn)]
-    return mixed
+        taken = [*list(records) * copies, *(records[i] for i in sorted(drawn))]
+        mixed += [((place + 0.5) / len(taken), number, record) for place, record in enumerate(taken)]
+    mixed.sort(key=lambda item: item[:2])
+    return [record for *_, record in mixed]
 
 
 def _wanted(rows: int, fraction: float | None, count: int | None) -> int:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Iterable, Mapping
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from importlib import resources
 from itertools import islice
@@ -19,8 +20,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
-from yuantune.data.labels import LabelSchema, infer_schema
-from yuantune.data.record import Record
+from yuantune.data.labels import LabelSchema, infer_schema, parse
+from yuantune.data.record import Record, Source
 from yuantune.errors import Problem, TemplateError, nearest
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from yuantune.data.bound import BoundTemplate
 
 AUTO = "auto"
+"""As `template`: by the shape of the records. As an end: by the tokenizer."""
 PLACEHOLDERS = ("text", "instruction", "labels", "schema", "messages")
 PLACEHOLDER = re.compile("{(" + "|".join(PLACEHOLDERS) + ")}")
 SAMPLE = 100
@@ -250,12 +252,44 @@ def choose_template(
     """`load_template`, its label types taken from `records` where it has none and they have; and its types.
 
     `records` is walked once for the choice (its start) and once for the types: a list, or any object that can
-    be iterated again."""
+    be iterated again. Raises TemplateError where auto would have to give rows with labels and other rows one
+    prompt: those with labels would lose their task, or the others their answer."""
     chosen = load_template(template, records)
     if not chosen.labels:
-        found = infer_schema(records)
+        kinds: dict[str, list[Source]] = {}
+        found = infer_schema(_sorted_out(records, kinds) if template == AUTO else records)
+        if _LABELLED in kinds and len(kinds) > 1:
+            raise _mixed(kinds)
         chosen = chosen.with_labels(found) if found.types else chosen
     return chosen, chosen.label_schema
+
+
+_LABELLED = "rows with labels"
+
+
+def _sorted_out(records: Iterable[Record], kinds: dict[str, list[Source]]) -> Iterator[Record]:
+    """The records, on their way through noted under the kind of answer that they have: the first of a file."""
+    files: set[tuple[str, str]] = set()
+    for record in records:
+        # An output that is labels as JSON is an extraction row too.
+        if record.messages or (record.output is not None and parse(record.output) is None):
+            kind = "conversations" if record.messages else "rows with a text as their answer"
+        else:
+            kind = _LABELLED if record.labels is not None else ""
+        if kind and (kind, record.source.file) not in files:
+            files.add((kind, record.source.file))
+            kinds.setdefault(kind, []).append(record.source)
+        yield record
+
+
+def _mixed(kinds: Mapping[str, Sequence[Source]]) -> TemplateError:
+    labelled = shlex.quote(kinds[_LABELLED][0].file)
+    return TemplateError(
+        "template auto has one prompt for all rows, and these are of different kinds",
+        problems=[Problem(str(places[0]), kind) for kind, places in kinds.items()],
+        hint="train on one kind alone; or write the task into the rows with labels, `yuantune data convert "
+        f"{labelled} with-task.jsonl --as tutorial --template extract`, and train on these and the others together",
+    )
 
 
 def _by_shape(records: list[Record]) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+import shlex
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -34,16 +35,53 @@ def written_whole(path: Path, *, overwrite: bool = False) -> Iterator[IO[bytes]]
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def growing(path: Path) -> Iterator[Callable[[str], None]]:
+    """A new file and what appends to it: whatever ends the work, all that was written until then is in it.
+
+    Raises DataError where `path` exists or its folder does not, WorkFailed where the disk refuses."""
+    check_target(path)
+    try:
+        file = path.open("x", encoding="utf-8")
+    except OSError as error:
+        raise WorkFailed(f"{path}: cannot be written ({error.strerror or error})") from error
+
+    def write(text: str) -> None:
+        try:
+            file.write(text)
+            file.flush()
+        except OSError as error:
+            raise WorkFailed(f"{path}: cannot be written on ({error.strerror or error})") from error
+
+    with suppress(OSError), file:  # What closing may refuse to write, `write` has said.
+        yield write
+
+
 def check_target(path: Path, *, overwrite: bool = False) -> None:
     """Raises DataError where `path` exists (unless `overwrite`), is a folder, or has no folder to go to."""
-    if path.is_dir():
-        raise DataError(f"{path} is a folder, not a file to write")
-    if path.exists() and not overwrite:
-        raise DataError(f"{path} exists already", hint="choose another name, or overwrite it on purpose")
-    if not path.parent.is_dir():
-        raise DataError(f"{path}: the folder {path.parent} does not exist", hint=f"mkdir -p {path.parent}")
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise DataError(f"{path}: the folder {path.parent} may not be written to")
+    if why := obstacle(path.parent):
+        raise DataError(f"{path} cannot be written: {why}")
+    try:
+        if path.is_dir():
+            raise DataError(f"{path} is a folder, not a file to write")
+        if path.exists() and not overwrite:
+            raise DataError(f"{path} exists already", hint="choose another name, or overwrite it on purpose")
+        if not path.parent.is_dir():
+            hint = f"mkdir -p {shlex.quote(str(path.parent))}"
+            raise DataError(f"{path}: the folder {path.parent} does not exist", hint=hint)
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def obstacle(folder: Path) -> str:
+    """Why `folder` can neither be made nor, if it is there, be written to; an empty string where it can."""
+    try:
+        place = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        if not place.is_dir():
+            return f"{place} is a file"
+        return "" if os.access(place, os.W_OK | os.X_OK) else f"{place} may not be written to"
+    except OSError as error:  # A name that is too long, a folder that may not be entered.
+        return error.strerror or str(error)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -54,10 +92,12 @@ def write_text(path: Path, text: str) -> None:
 def write_lines(path: Path, chunks: Iterable[str]) -> None:
     """Write chunks of UTF-8 text, one after the other, into one file that appears when all are written. Its folder
     is made. Raises as `written_whole`."""
+    if why := obstacle(path.parent):
+        raise DataError(f"{path} cannot be written: {why}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DataError(f"{path}: the folder {path.parent} cannot be made: {error.strerror}") from error
+        raise WorkFailed(f"{path}: the folder {path.parent} cannot be made: {error.strerror}") from error
     with written_whole(path, overwrite=True) as file:
         for chunk in chunks:
             file.write(chunk.encode())

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import shlex
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
@@ -10,7 +13,7 @@ from yuantune.data.bound import BoundTemplate
 from yuantune.data.labels import parse
 from yuantune.data.record import Labels, Prediction, Record, Source
 from yuantune.data.template import Template
-from yuantune.errors import ModelError, RunError
+from yuantune.errors import DataError, ModelError, Problem, RunError, TemplateError, UserError
 from yuantune.infer.engine import answer
 
 if TYPE_CHECKING:
@@ -50,18 +53,55 @@ class Extractor:
         """The raw answer to one text."""
         return next(self.predict(_as_records([text]))).raw
 
-    def predict(self, records: Iterable[Record]) -> Iterator[Prediction]:
-        """Answer records, in their order. The records' own answers are not looked at."""
-        chunk: list[Record] = []
-        for record in records:
-            chunk.append(record)
-            if len(chunk) == CHUNK:
-                yield from self._predict(chunk)
-                chunk = []
-        yield from self._predict(chunk)
+    def predict(
+        self, records: Iterable[Record], *, on_answer: Callable[[Prediction], None] | None = None
+    ) -> Iterator[Prediction]:
+        """Answer records, in their order. The records' own answers are not looked at.
 
-    def _predict(self, records: Sequence[Record]) -> list[Prediction]:
-        prompts = [self.template.prompt(record).ids for record in records]
+        `on_answer` gets every prediction as soon as it is there, which is by length, not in order. Raises DataError
+        with every record that has no prompt, or one too long for the model: of a list, before the first answer."""
+        if isinstance(records, Sequence):
+            prompts = self._prompts(records)
+            for start in range(0, len(records), CHUNK):
+                chunk = slice(start, start + CHUNK)
+                yield from self._predict(records[chunk], prompts[chunk], on_answer)
+            return
+        rows = iter(records)
+        while some := list(islice(rows, CHUNK)):
+            yield from self._predict(some, self._prompts(some), on_answer)
+
+    def _prompts(self, records: Sequence[Record]) -> list[array[int]]:
+        """Four bytes a token: a list of any length may stay in memory beside its records."""
+        from yuantune.models.load import positions_of
+
+        prompts: list[array[int]] = []
+        problems: list[Problem] = []
+        longest = positions_of(self.model)
+        for record in records:
+            try:
+                ids = self.template.prompt(record).ids
+            except TemplateError as error:
+                problems.append(Problem(str(record.source), error.message))
+                continue
+            if longest is not None and len(ids) >= longest:
+                more = len(ids) - longest + 1
+                what = f"{len(ids)} tokens, {more} more than leave the model room for an answer: it reads {longest}"
+                problems.append(Problem(str(record.source), what))
+            prompts.append(array("i", ids))
+        if problems:
+            raise DataError(
+                f"{len(problems)} of {len(records)} rows cannot be answered",
+                problems=problems,
+                hint="shorten these texts, answer them in parts, or leave them out",
+            )
+        return prompts
+
+    def _predict(
+        self,
+        records: Sequence[Record],
+        prompts: Sequence[Sequence[int]],
+        on_answer: Callable[[Prediction], None] | None,
+    ) -> list[Prediction]:
         predictions: dict[int, Prediction] = {}
         answers = answer(
             self.model,
@@ -84,6 +124,8 @@ class Extractor:
                 answer_tokens=len(each.ids),
                 seconds=each.seconds,
             )
+            if on_answer is not None:
+                on_answer(predictions[each.index])
         return [predictions[index] for index in range(len(records))]
 
 
@@ -100,6 +142,8 @@ def load(
     the saved ones; base model and tokenizer must be those of the training. A model
     that was trained in full brings its own weights and tokenizer and needs no base. Raises RunError for a folder
     that holds no trained model, ModelError where the base differs."""
+    from safetensors import SafetensorError
+
     from yuantune.methods import METHODS
     from yuantune.methods.card import CARD_FILE, read_card
     from yuantune.models.load import check_identity, load_model, load_tokenizer
@@ -110,11 +154,7 @@ def load(
         raise RunError(f"{folder} was trained by the method {card.method}, which this version of yuantune lacks")
     method = METHODS[card.method]
     weights = folder / method.FOLDER if (folder / method.FOLDER).is_dir() else folder
-    if not any(weights.glob("*.safetensors")):
-        raise RunError(
-            f"{folder} holds no trained weights yet",
-            hint=f"`yuantune train {folder} --resume` finishes the training",
-        )
+    _check_weights(folder, weights)
     base = model or card.base["name"]
     alone = not method.NEEDS_BASE and (weights / "tokenizer_config.json").is_file()
     if not alone:
@@ -138,4 +178,43 @@ def load(
     tokenizer = load_tokenizer(weights if alone else base, revision=card.model["revision"])
     template = Template.from_dict(card.template, where=CARD_FILE).bind(tokenizer)
     template.check_framing(card.framing)
-    return Extractor(method.load(load_base, weights), template, **card.generate)
+    try:
+        tuned = method.load(load_base, weights)
+    except UserError:
+        raise
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        why = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise RunError(
+            f"the trained weights in {weights} do not load, they are damaged or incomplete: {why}",
+            hint=_other_weights(folder, weights),
+        ) from error
+    return Extractor(tuned, template, **card.generate)
+
+
+def _check_weights(folder: Path, weights: Path) -> None:
+    """Raises RunError where there are none, or where a file of them is cut short."""
+    from yuantune.models.folder import damage, weight_files
+
+    files = sorted({*weights.glob("*.safetensors"), *weight_files(weights)})
+    if not files:
+        raise RunError(
+            f"{folder} holds no trained weights yet",
+            hint=f"`yuantune train {shlex.quote(str(folder))} --resume` finishes the training",
+        )
+    problems = [Problem(str(file), what) for file in files if (what := damage(file))]
+    if problems:
+        raise RunError(
+            f"the trained weights in {weights} are damaged or incomplete",
+            problems=problems,
+            hint=_other_weights(folder, weights),
+        )
+
+
+def _other_weights(folder: Path, weights: Path) -> str:
+    """What else a damaged result leaves to answer with."""
+    home = folder if weights != folder else folder.parent
+    steps = {int(path.name[11:]): path for path in home.glob("checkpoint-*") if path.name[11:].isdecimal()}
+    others = [path for _, path in sorted(steps.items()) if path != weights]
+    if not others:
+        return "train again"
+    return f"a checkpoint answers too: `yuantune generate {shlex.quote(str(others[-1]))} …`; or train again"

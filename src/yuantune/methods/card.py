@@ -7,7 +7,8 @@ run begins and enforced when its adapter answers.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+import shlex
+from dataclasses import asdict, dataclass, field, fields
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -55,11 +56,42 @@ def read_card(folder: Path) -> Card:
     for place in (folder, folder.parent):
         path = place / CARD_FILE
         if path.is_file():
-            try:
-                return Card(**json.loads(path.read_text(encoding="utf-8")))
-            except (ValueError, TypeError) as error:
-                raise RunError(f"{path} is damaged: {error}") from None
+            return _read(path)
     raise RunError(
         f"{folder} is no run folder: it has no {CARD_FILE}",
         hint="name the folder that `yuantune train` wrote (its output_dir)",
     )
+
+
+def _read(path: Path) -> Card:
+    try:
+        return _parse(path)
+    except ValueError as error:
+        # Every trained result has a copy of its run's card.
+        home = path.parent
+        folders = [*(other for other in sorted(home.iterdir()) if other.is_dir()), home.parent]
+        copy = next((other / CARD_FILE for other in folders if _is_whole(other / CARD_FILE)), None)
+        hint = f"there is a copy: cp {shlex.quote(str(copy))} {shlex.quote(str(path))}" if copy else "train again"
+        raise RunError(f"{path} is damaged: {error}", hint=hint) from None
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        return path.is_file() and bool(_parse(path))
+    except (OSError, ValueError):
+        return False
+
+
+def _parse(path: Path) -> Card:
+    """Raises ValueError where the file is no card."""
+    value = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(value, dict):
+        raise ValueError(f"it holds a {type(value).__name__}, not an object")
+    kinds: dict[str, type] = {"method": str, "max_length": int, "seed": int}
+    parts = [part.name for part in fields(Card)]
+    missing = [part for part in parts if not isinstance(value.get(part), kinds.get(part, dict))]
+    if not missing:
+        missing = [f"{part}.name" for part in ("base", "model") if "name" not in value[part]]
+    if missing:
+        raise ValueError(f"it lacks {', '.join(missing)}")
+    return Card(**{part: value[part] for part in parts})

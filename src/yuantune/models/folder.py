@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shlex
 import struct
 from pathlib import Path
 from typing import Any
@@ -54,10 +55,24 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not (folder / CONFIG).is_file():
         raise ModelError(
             f"{folder} is no model folder: it has no {CONFIG}",
-            hint="a model folder holds config.json, model.safetensors and the tokenizer's files; a run folder is "
-            "used with `yuantune generate`",
+            hint=_meant_instead(folder)
+            or "a model folder holds config.json, model.safetensors and the tokenizer's files",
         )
     return read_json(folder / CONFIG)
+
+
+def _meant_instead(folder: Path) -> str:
+    """What to name instead of a run folder (`yuantune.train.folder`), or an adapter in it."""
+    if (folder / "model" / CONFIG).is_file():
+        return f"this is a run folder; the model that it trained is {folder / 'model'}"
+    for place in (folder, folder / "adapter"):
+        if (place / "adapter_config.json").is_file():
+            base = read_json(place / "adapter_config.json").get("base_model_name_or_path")
+            return (
+                f"this is a trained adapter; the model that it belongs to is {base}: give that as the model. "
+                f"`yuantune generate {shlex.quote(str(folder))}` answers with both"
+            )
+    return ""
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -81,18 +96,19 @@ def require(folder: Path, *, weights: bool, tokenizer: bool) -> None:
             problems.append(
                 Problem(str(folder), f"no weights ({_WEIGHTS[0]} or {_WEIGHTS[2]}, whole or in shards)")
             )
-        problems += [Problem(str(file), what) for file in files if (what := _damage(file))]
+        problems += [Problem(str(file), what) for file in files if (what := damage(file))]
     if tokenizer and not any((folder / name).is_file() for name in VOCABULARIES):
         problems.append(Problem(str(folder), f"no tokenizer ({VOCABULARIES[0]}, {VOCABULARIES[1]}, …)"))
     if problems:
         raise ModelError(
             f"the model folder {folder} is not complete",
             problems=problems,
-            hint="`yuantune model get NAME --to DIR` downloads a model and goes on with a download that stopped",
+            hint=_meant_instead(folder)
+            or "`yuantune model get NAME --to DIR` downloads a model and goes on with a download that stopped",
         )
 
 
-def _damage(file: Path) -> str:
+def damage(file: Path) -> str:
     """What is wrong with a weights file as far as its first bytes tell, or an empty string."""
     if not file.is_file():
         return "the file is missing"

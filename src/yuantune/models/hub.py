@@ -10,10 +10,13 @@ import errno
 import os
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from yuantune.data.hub import why_unreachable
+from yuantune.data.writing import obstacle
 from yuantune.errors import ModelError, WorkFailed
 
 HUBS = {"modelscope": "ModelScope", "hf": "Hugging Face"}
@@ -64,6 +67,8 @@ def download(name: str, target: Path | None = None, *, revision: str | None = No
         raise ModelError(
             f"{name} is no model on a hub", hint="write org/model, modelscope:org/model or hf:org/model"
         )
+    if target is not None and (why := obstacle(target)):
+        raise ModelError(f"the folder {target} cannot be made: {why}", hint="name another folder with --to")
     wanted = DESCRIPTION + SAFETENSORS if weights else DESCRIPTION
     folder = _fetch(model, target, revision, wanted)
     if weights and not any(folder.glob("*.safetensors")):
@@ -73,6 +78,7 @@ def download(name: str, target: Path | None = None, *, revision: str | None = No
 
 def _fetch(model: HubModel, target: Path | None, revision: str | None, patterns: tuple[str, ...]) -> Path:
     snapshot, not_found, refused = _library(model.hub)
+    is_new = target is not None and not target.exists()
     options: dict[str, Any] = {
         "revision": revision,
         "local_dir": str(target) if target is not None else None,
@@ -80,9 +86,9 @@ def _fetch(model: HubModel, target: Path | None, revision: str | None, patterns:
         "ignore_patterns": list(NEVER),
     }
     try:
-        if not _offline():
+        reason = "HF_HUB_OFFLINE is set" if _offline() else why_unreachable(model.hub)
+        if not reason:
             return Path(snapshot(model.id, **options))
-        reason = "HF_HUB_OFFLINE is set"
     except refused as error:
         raise ModelError(
             f"{model} is not open to you", hint="accept its terms on its page, and log in with the hub's own tool"
@@ -101,6 +107,9 @@ def _fetch(model: HubModel, target: Path | None, revision: str | None, patterns:
     try:
         return Path(snapshot(model.id, local_files_only=True, **options))
     except Exception as error:
+        if is_new and target is not None:
+            with suppress(OSError):  # A library may have made it; it goes where it is empty.
+                target.rmdir()
         raise ModelError(
             f"{HUBS[model.hub]} cannot be reached, and {model.id} is not in its cache ({reason})",
             hint="try again (a download goes on where it stopped), or copy the model here and name its folder",
