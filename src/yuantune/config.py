@@ -55,13 +55,13 @@ class DatasetSection(Section):
     """Format, where the file's ending and content do not tell it."""
 
 
-def _as_datasets(value: Any) -> Any:
-    """`data.train: file.jsonl` means a list of one dataset with default weight."""
+def as_paths(value: Any) -> Any:
+    """`data.train: file.jsonl` means a list of one item with that path, and else its defaults."""
     items = value if isinstance(value, list) else [value]
     return [{"path": item} if isinstance(item, str) else item for item in items]
 
 
-Datasets = Annotated[list[DatasetSection], BeforeValidator(_as_datasets)]
+Datasets = Annotated[list[DatasetSection], BeforeValidator(as_paths)]
 
 
 class DataSection(Section):

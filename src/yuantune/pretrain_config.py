@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from yuantune.config import RunConfig, Section, StepSection
+from yuantune.config import RunConfig, Section, StepSection, as_paths
 
 
 class PretrainModelSection(Section):
@@ -70,13 +70,7 @@ class SourceSection(Section):
     """How many lines of a .txt make a document; 0: blank lines separate documents."""
 
 
-def _as_sources(value: Any) -> Any:
-    """`data.train: file.txt` means a list of one source with default weight."""
-    items = value if isinstance(value, list) else [value]
-    return [{"path": item} if isinstance(item, str) else item for item in items]
-
-
-Sources = Annotated[list[SourceSection], BeforeValidator(_as_sources)]
+Sources = Annotated[list[SourceSection], BeforeValidator(as_paths)]
 
 
 class PretrainDataSection(Section):

@@ -10,8 +10,7 @@ import typer
 from rich.markup import escape
 
 from yuantune.cli.console import err
-from yuantune.cli.run import Settings
-from yuantune.errors import UserError
+from yuantune.cli.run import Settings, options_of
 
 if TYPE_CHECKING:
     from yuantune.train.pretrain import PretrainResult
@@ -30,20 +29,11 @@ def pretrain(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's newest checkpoint.")] = False,
 ) -> None:
     """Train a new model from its config, or go on training a base, on a mix of text and instruction data."""
-    from yuantune.config import load_as, override
     from yuantune.pretrain_config import PretrainConfig
-    from yuantune.train.folder import config_of
+    from yuantune.train.folder import resume_command
     from yuantune.train.pretrain import pretrain as run
 
-    if config.is_dir():
-        if not resume:
-            raise UserError(
-                f"{config} is a folder", hint=f"`yuantune pretrain {config} --resume` goes on with a run"
-            )
-        options = override(config_of(config, PretrainConfig), settings or [])
-    else:
-        options = load_as(PretrainConfig, config, settings or [])
-    result = run(options, resume=resume, console=err)
+    result = run(options_of(PretrainConfig, config, settings, resume, "pretrain"), resume=resume, console=err)
     _print_result(result)
     folder = result.folder
     if result.finished:
@@ -52,7 +42,7 @@ def pretrain(
         )
     else:
         err.print(f"the time is up after step {result.steps} of {result.max_steps}, state saved", markup=False)
-        err.print(f"next: yuantune pretrain {folder} --resume", markup=False)
+        err.print(f"next: {resume_command(folder)}", markup=False)
 
 
 def _print_result(result: PretrainResult) -> None:

@@ -15,6 +15,7 @@ from yuantune.cli.console import err, out
 from yuantune.errors import DataError, Interrupted, UserError
 
 if TYPE_CHECKING:
+    from yuantune.config import AnyConfig
     from yuantune.data.record import Prediction, Record
     from yuantune.infer.extractor import Extractor
     from yuantune.score.entities import EntityScore
@@ -35,24 +36,31 @@ def register(app: typer.Typer) -> None:
     app.command()(generate)
 
 
+def options_of(
+    kind: type[AnyConfig], config: Path, settings: list[str] | None, resume: bool, command: str
+) -> AnyConfig:
+    """A run's options: of a config file, or of the run folder that is to go on."""
+    from yuantune.config import load_as, override
+    from yuantune.train.folder import config_of
+
+    if not config.is_dir():
+        return load_as(kind, config, settings or [])
+    if not resume:
+        hint = f"`yuantune {command} {shlex.quote(str(config))} --resume` goes on with a run"
+        raise UserError(f"{config} is a folder", hint=hint)
+    return override(config_of(config, kind), settings or [])
+
+
 def train(
     config: Annotated[Path, typer.Argument(help="Config file (see `yuantune init`), or a run folder to resume.")],
     settings: Settings = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's newest checkpoint.")] = False,
 ) -> None:
     """Fine-tune a model by a config file; everything is left in its run folder."""
-    from yuantune.config import Config, load_config, override
-    from yuantune.train.folder import config_of
+    from yuantune.config import Config
     from yuantune.train.run import fine_tune
 
-    if config.is_dir():
-        if not resume:
-            hint = f"`yuantune train {shlex.quote(str(config))} --resume` goes on with a run"
-            raise UserError(f"{config} is a folder", hint=hint)
-        options = override(config_of(config, Config), settings or [])
-    else:
-        options = load_config(config, settings or [])
-    result = fine_tune(options, resume=resume, console=err)
+    result = fine_tune(options_of(Config, config, settings, resume, "train"), resume=resume, console=err)
     if result.first_step == result.steps:
         err.print(
             f"{result.folder} is already finished: {result.steps} steps; "

@@ -28,6 +28,14 @@ def open_bytes(path: Path) -> IO[bytes]:
     return path.open("rb")
 
 
+def suffix_of(path: Path) -> str:
+    """The last suffix, in small letters, without that of a compression."""
+    name = path.name.lower()
+    for compressed in COMPRESSED:
+        name = name.removesuffix(compressed)
+    return Path(name).suffix
+
+
 DAMAGE = (OSError, EOFError, lzma.LZMAError, zlib.error)
 """What reading from `open_bytes` raises where the file cannot be read, or is damaged, or cut."""
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from yuantune.data.documents import Tokens
 from yuantune.data.encoding import TextEncoder
-from yuantune.data.files import COMPRESSED, DAMAGE, Lines, open_bytes
+from yuantune.data.files import DAMAGE, Lines, open_bytes, suffix_of
 from yuantune.data.framing import begin_token
 from yuantune.data.problems import Problems, TooManyProblems
 from yuantune.data.readers import ROW_BYTES, read
@@ -142,11 +142,11 @@ def text_files(path: str, format: str | None) -> list[Path]:
     """The files of a source of text that are read here; none where `readers.read` has to do it."""
     place = Path(path)
     if place.is_dir():
-        files = sorted(file for file in place.iterdir() if file.is_file() and _suffix(file) in (".txt", ".jsonl"))
+        files = sorted(file for file in place.iterdir() if file.is_file() and suffix_of(file) in (".txt", ".jsonl"))
         if not files:
             raise DataError(f"{path}: no .txt or .jsonl files in this folder")
         return files
-    if place.is_file() and (format in ("text", "jsonl") or (format is None and _suffix(place) in _OWN)):
+    if place.is_file() and (format in ("text", "jsonl") or (format is None and suffix_of(place) in _OWN)):
         return [place]
     return []
 
@@ -155,14 +155,7 @@ _OWN = (".txt", ".jsonl", ".ndjson")
 
 
 def is_jsonl(file: Path, format: str | None) -> bool:
-    return format == "jsonl" or (format is None and _suffix(file) in (".jsonl", ".ndjson"))
-
-
-def _suffix(path: Path) -> str:
-    name = path.name.lower()
-    for compressed in COMPRESSED:
-        name = name.removesuffix(compressed)
-    return Path(name).suffix
+    return format == "jsonl" or (format is None and suffix_of(file) in (".jsonl", ".ndjson"))
 
 
 def first_row(file: Path) -> object:

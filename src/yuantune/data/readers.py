@@ -14,7 +14,7 @@ from pathlib import Path
 
 from yuantune.data import hub
 from yuantune.data.fields import to_record
-from yuantune.data.files import COMPRESSED, DAMAGE, Lines, open_bytes
+from yuantune.data.files import DAMAGE, Lines, open_bytes, suffix_of
 from yuantune.data.problems import BadRow, Problems, TooManyProblems
 from yuantune.data.record import Record, Source
 from yuantune.data.strict_json import StrictDecoder, document_rows
@@ -245,7 +245,7 @@ def _data_files(path: Path, format: str | None) -> list[tuple[Path, str]]:
             )
         return [(path, known)]
     entries = sorted(entry for entry in path.iterdir() if entry.is_file() and not entry.name.startswith("."))
-    files = [(entry, format or _format_of(entry)) for entry in entries if _suffix(entry) in _BY_SUFFIX]
+    files = [(entry, format or _format_of(entry)) for entry in entries if suffix_of(entry) in _BY_SUFFIX]
     found = [(entry, known) for entry, known in files if known]
     # Beside data files, a plain text is a README or a licence.
     found = [(entry, known) for entry, known in found if known != "text" or format] or found
@@ -256,7 +256,7 @@ def _data_files(path: Path, format: str | None) -> list[tuple[Path, str]]:
 
 def _format_of(path: Path) -> str | None:
     """The format by suffix and content, or None."""
-    known = _BY_SUFFIX.get(_suffix(path))
+    known = _BY_SUFFIX.get(suffix_of(path))
     if known is not None and known not in ("json", "jsonl", "text"):
         return known
     try:
@@ -288,17 +288,9 @@ def _json_or_jsonl(head: str, known: str | None) -> str:
     return "jsonl" if rest.lstrip().startswith("{") else known or "jsonl"
 
 
-def _suffix(path: Path) -> str:
-    """The last suffix, in small letters, without that of a compression."""
-    name = path.name.lower()
-    for compressed in COMPRESSED:
-        name = name.removesuffix(compressed)
-    return Path(name).suffix
-
-
 def _meant_as_file(path: Path) -> bool:
     """Whether a missing path is a mistyped file, not a hub name: known suffix, or its folder exists."""
-    return _suffix(path) in _BY_SUFFIX or (len(path.parts) > 1 and path.parent.is_dir())
+    return suffix_of(path) in _BY_SUFFIX or (len(path.parts) > 1 and path.parent.is_dir())
 
 
 def _near(path: Path) -> str:
