@@ -14,7 +14,7 @@ import yaml
 
 from tests.conftest import ROWS
 from tests.test_cli_run import run
-from yuantune.config import load_as
+from yuantune.config_file import load_as
 from yuantune.pretrain_config import PretrainConfig
 
 TINY = "{hidden_size: 32, intermediate_size: 48, num_hidden_layers: 1, num_attention_heads: 2}"

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from yuantune.config import Config, TrainSection, commented_config, load_config, option_names
+from yuantune.config import Config, TrainSection
+from yuantune.config_file import commented_config, load_config, option_names
 from yuantune.errors import ConfigError
 
 

@@ -24,7 +24,7 @@ TRAIN = "import sys, yuantune; yuantune.fine_tune(yuantune.load_config(sys.argv[
 
 PRETRAIN = """
 import sys
-from yuantune.config import load_as
+from yuantune.config_file import load_as
 from yuantune.pretrain_config import PretrainConfig
 from yuantune.train.pretrain import pretrain
 pretrain(load_as(PretrainConfig, sys.argv[1]))

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from yuantune.models import register
 
 if TYPE_CHECKING:
-    from yuantune.config import Config, load_config
+    from yuantune.config import Config
+    from yuantune.config_file import load_config
     from yuantune.data.record import Prediction, Record, Source
     from yuantune.errors import YuantuneError
     from yuantune.infer.extractor import Extractor, load
@@ -29,7 +30,7 @@ _HOME = {
     "Source": "yuantune.data.record",
     "YuantuneError": "yuantune.errors",
     "load": "yuantune.infer.extractor",
-    "load_config": "yuantune.config",
+    "load_config": "yuantune.config_file",
     "score_entities": "yuantune.score.entities",
     "fine_tune": "yuantune.train.run",
 }

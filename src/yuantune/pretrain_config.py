@@ -1,4 +1,4 @@
-"""Every option of a pretraining run, declared once and documented at its field; read as `yuantune.config` reads
+"""Every option of a pretraining run, declared once and documented at its field; read as `config_file` reads
 its own.
 
 What fine-tuning has too keeps its name and its meaning. `yuantune init --pretrain` writes these fields with their

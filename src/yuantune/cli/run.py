@@ -40,7 +40,7 @@ def options_of(
     kind: type[AnyConfig], config: Path, settings: list[str] | None, resume: bool, command: str
 ) -> AnyConfig:
     """A run's options: of a config file, or of the run folder that is to go on."""
-    from yuantune.config import load_as, override
+    from yuantune.config_file import load_as, override
     from yuantune.train.folder import config_of
 
     if not config.is_dir():
@@ -196,7 +196,7 @@ def quickstart(
     settings: Settings = None,
 ) -> None:
     """One command: split, check, train, score and report."""
-    from yuantune.config import load_config
+    from yuantune.config_file import load_config
     from yuantune.train.quickstart import quickstart as quick
 
     chosen = [
@@ -217,7 +217,7 @@ def demo(
     settings: Settings = None,
 ) -> None:
     """Fine-tune the built-in yuan2-mini on the sample résumés with LoRA, and ask it the tutorial's question."""
-    from yuantune.config import override
+    from yuantune.config_file import override
     from yuantune.infer.extractor import load
     from yuantune.models.folder import weight_files
     from yuantune.models.load import resolve

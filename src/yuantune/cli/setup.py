@@ -28,7 +28,8 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> None:
     """Write a config file with every option, its default and what it means."""
-    from yuantune.config import Config, commented_config
+    from yuantune.config import Config
+    from yuantune.config_file import commented_config
     from yuantune.data.writing import write_text
     from yuantune.pretrain_config import PretrainConfig
 

@@ -27,7 +27,8 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
-from yuantune.config import AnyConfig, Config, RunConfig, build_as, load_as
+from yuantune.config import AnyConfig, Config, RunConfig
+from yuantune.config_file import build_as, load_as
 from yuantune.data.writing import obstacle, write_text
 from yuantune.errors import Problem, RunError, WorkFailed
 
