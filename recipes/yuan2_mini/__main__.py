@@ -19,11 +19,11 @@ from recipes.yuan2_mini.tokens import make_tokenizer
 
 from yuantune.cli.console import err, out, print_error
 from yuantune.data.writing import write_text
-from yuantune.errors import DataError, WorkFailed, YuantuneError
+from yuantune.errors import ConfigError, DataError, WorkFailed, YuantuneError
 from yuantune.resources import RESOURCES
 
 HERE = Path(__file__).parent
-DATA, TOKENIZER, RUN, MEMORY = "data", "tokenizer", "run", "memory.json"
+DATA, TOKENIZER, RUN, MEMORY, SCORES = "data", "tokenizer", "run", "memory.json", "scores"
 """What the folder WORK holds."""
 MODEL = "model"
 """The finished model within the run."""
@@ -108,6 +108,44 @@ def install(to: Work, target: Target = RESOURCES / "yuan2-mini") -> None:
     """Put the model, in bfloat16, and its tokenizer where the package ships them."""
     install_model(to / RUN / MODEL, to / TOKENIZER, target)
     out.print(str(target), markup=False)
+
+
+@app.command()
+def scores(
+    to: Work,
+    resumener: Annotated[Path | None, typer.Option(help="Folder with ResumeNER's train and dev files.")] = None,
+    model: Annotated[str, typer.Option(help="The model that is fine-tuned.")] = "yuan2-mini",
+    only: Annotated[list[str] | None, typer.Option(help="Only this setting of scores.yaml; several times.")] = None,
+    choose: Annotated[bool, typer.Option(help="Score on a tenth of the train rows, to choose by.")] = False,
+    trial: Annotated[str, typer.Option(help="A name for what --set changes; its results are kept apart.")] = "",
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="Change an option: section.option=value.")
+    ] = None,
+) -> None:
+    """Fine-tune by scores.yaml and score before and after. Hours for ResumeNER; what is done is not done again."""
+    from recipes.yuan2_mini import scores as stage
+
+    if settings and not trial:
+        raise ConfigError("--set changes the settings", hint="name the change: --trial NAME")
+    folder = to / SCORES / (trial or ("chosen" if choose else "reported"))
+    folder.mkdir(parents=True, exist_ok=True)
+    results = []
+    for setting in stage.settings(only or []):
+        files = stage.data_files(setting.data, resumener, folder, choose=choose)
+        for seed in setting.seeds:
+            err.print(f"scores: {setting.what}, seed {seed}", markup=False)
+            results.append(
+                stage.run_setting(
+                    setting,
+                    seed,
+                    files,
+                    folder / f"{setting.name}-{seed}",
+                    model=model,
+                    more=settings or [],
+                    score_before=seed == setting.seeds[0],  # The untrained model is the same for all.
+                )
+            )
+    out.print_json(json.dumps(stage.table(results)))
 
 
 @app.command(name="all")
