@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,10 +24,10 @@ from yuantune.errors import ConfigError, DataError, WorkFailed, YuantuneError
 from yuantune.resources import RESOURCES
 
 HERE = Path(__file__).parent
-DATA, TOKENIZER, RUN, MEMORY, SCORES = "data", "tokenizer", "run", "memory.json", "scores"
+DATA, TOKENIZER, RUN, ANNEALED, MEMORY, SCORES = "data", "tokenizer", "run", "annealed", "memory.json", "scores"
 """What the folder WORK holds."""
 MODEL = "model"
-"""The finished model within the run."""
+"""The finished model within a run."""
 
 _YUANTUNE = "from yuantune.cli import main; main()"
 _UNFINISHED = 75
@@ -78,25 +79,28 @@ def tokenizer(to: Work, seed: Seed = 0) -> None:
 
 @app.command()
 def pretrain(to: Work, minutes: Minutes = None) -> None:
-    """Train the model (hours), or go on where it stopped. Exit 75 where the time was up before the end."""
-    if _trained(to):
-        err.print("pretrain: done before", markup=False)
-        return
+    """Train the model (hours) and anneal it, or go on where that stopped. Exit 75: the time was up before the end."""
     shutil.copyfile(HERE / "model.json", to / "model.json")
-    begun = any((to / RUN).glob("checkpoint-*"))
-    words = [RUN, "--resume"] if begun else [str((HERE / "pretrain.yaml").resolve())]
-    if minutes is not None:
-        words += ["--set", f"train.max_minutes={minutes}"]
-    # The config names its files as WORK has them.
-    code = subprocess.run([sys.executable, "-c", _YUANTUNE, "pretrain", *words], cwd=to, check=False).returncode
-    if code or not _trained(to):
-        raise typer.Exit(code or _UNFINISHED)
+    ends = None if minutes is None else time.monotonic() + 60 * minutes
+    for run, config in ((RUN, "pretrain.yaml"), (ANNEALED, "anneal.yaml")):
+        if _trained(to / run):
+            err.print(f"pretrain: {run} done before", markup=False)
+            continue
+        begun = any((to / run).glob("checkpoint-*"))
+        words = [run, "--resume"] if begun else [str((HERE / config).resolve())]
+        if ends is not None:
+            words += ["--set", f"train.max_minutes={max(ends - time.monotonic(), 1) / 60:.2f}"]
+        # The config names its files as WORK has them.
+        command = [sys.executable, "-c", _YUANTUNE, "pretrain", *words]
+        code = subprocess.run(command, cwd=to, check=False).returncode
+        if code or not _trained(to / run):
+            raise typer.Exit(code or _UNFINISHED)
 
 
 @app.command()
 def memory(to: Work, count: Annotated[int, typer.Option(min=1, help="Beginnings of lines.")] = 500) -> None:
     """Test whether the model recites its corpus: beginnings of lines, continued greedily. Exit 1 where it does."""
-    found = memory_test(to / RUN / MODEL, to / DATA, count=count, seed=0, say=_say)
+    found = memory_test(to / ANNEALED / MODEL, to / DATA, count=count, seed=0, say=_say)
     write_text(to / MEMORY, json.dumps(found, ensure_ascii=False, indent=2) + "\n")
     out.print_json(json.dumps(found, ensure_ascii=False))
     if found["recited"]:
@@ -106,7 +110,7 @@ def memory(to: Work, count: Annotated[int, typer.Option(min=1, help="Beginnings 
 @app.command()
 def install(to: Work, target: Target = RESOURCES / "yuan2-mini") -> None:
     """Put the model, in bfloat16, and its tokenizer where the package ships them."""
-    install_model(to / RUN / MODEL, to / TOKENIZER, target)
+    install_model(to / ANNEALED / MODEL, to / TOKENIZER, target)
     out.print(str(target), markup=False)
 
 
@@ -184,8 +188,8 @@ def install_model(run: Path, tokenizer: Path, target: Path) -> None:
         shutil.copyfile(tokenizer / name, target / name)
 
 
-def _trained(to: Path) -> bool:
-    return (to / RUN / MODEL / "model.safetensors").is_file()
+def _trained(run: Path) -> bool:
+    return (run / MODEL / "model.safetensors").is_file()
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:
