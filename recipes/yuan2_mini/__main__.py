@@ -79,7 +79,7 @@ def tokenizer(to: Work, seed: Seed = 0) -> None:
 
 @app.command()
 def pretrain(to: Work, minutes: Minutes = None) -> None:
-    """Train the model (hours) and anneal it, or go on where that stopped. Exit 75: the time was up before the end."""
+    """Train the model (hours) and anneal it, or go on where that stopped. Exit 75: the time was up first."""
     shutil.copyfile(HERE / "model.json", to / "model.json")
     ends = None if minutes is None else time.monotonic() + 60 * minutes
     for run, config in ((RUN, "pretrain.yaml"), (ANNEALED, "anneal.yaml")):
