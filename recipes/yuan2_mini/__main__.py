@@ -24,8 +24,11 @@ from yuantune.errors import ConfigError, DataError, WorkFailed, YuantuneError
 from yuantune.resources import RESOURCES
 
 HERE = Path(__file__).parent
-DATA, TOKENIZER, RUN, ANNEALED, MEMORY, SCORES = "data", "tokenizer", "run", "annealed", "memory.json", "scores"
-"""What the folder WORK holds."""
+DATA, TOKENIZER, MEMORY, SCORES = "data", "tokenizer", "memory.json", "scores"
+"""What the folder WORK holds, beside the runs."""
+RUNS = {"run": "pretrain.yaml", "extraction": "extraction.yaml", "annealed": "anneal.yaml"}
+"""The parts of the training in their order, and their configs: each goes on with the model of the one before."""
+ANNEALED = "annealed"
 MODEL = "model"
 """The finished model within a run."""
 
@@ -79,10 +82,10 @@ def tokenizer(to: Work, seed: Seed = 0) -> None:
 
 @app.command()
 def pretrain(to: Work, minutes: Minutes = None) -> None:
-    """Train the model (hours) and anneal it, or go on where that stopped. Exit 75: the time was up first."""
+    """Train the model in its three parts (hours), or go on where that stopped. Exit 75: the time was up first."""
     shutil.copyfile(HERE / "model.json", to / "model.json")
     ends = None if minutes is None else time.monotonic() + 60 * minutes
-    for run, config in ((RUN, "pretrain.yaml"), (ANNEALED, "anneal.yaml")):
+    for run, config in RUNS.items():
         if _trained(to / run):
             err.print(f"pretrain: {run} done before", markup=False)
             continue
