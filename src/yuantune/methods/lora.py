@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from yuantune.errors import ConfigError, Problem, nearest
+from yuantune.methods.lean import make_lean
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -21,7 +22,8 @@ NEEDS_BASE = True
 
 
 def apply(model: PreTrainedModel, options: dict[str, Any]) -> PreTrainedModel:
-    """Wrap `model` with LoRA layers; base weights are frozen, adapter weights are float32.
+    """Wrap `model` with LoRA layers (with the leaner training forward); base weights are frozen, adapter weights
+    are float32.
 
     `options` are fields of `peft.LoraConfig`. Raises ConfigError when a target module is not in the model."""
     from peft import LoraConfig, TaskType, get_peft_model
@@ -31,7 +33,9 @@ def apply(model: PreTrainedModel, options: dict[str, Any]) -> PreTrainedModel:
         _check_targets(model, targets)
     elif targets != "all-linear":
         raise ConfigError(f"lora.target_modules: give a list of layer names, or all-linear, not {targets!r}")
-    return get_peft_model(model, LoraConfig(task_type=TaskType.CAUSAL_LM, **options))
+    tuned: PreTrainedModel = get_peft_model(model, LoraConfig(task_type=TaskType.CAUSAL_LM, **options))
+    make_lean(tuned)
+    return tuned
 
 
 def save(model: PreTrainedModel, folder: Path) -> None:
