@@ -6,10 +6,12 @@ import hashlib
 import json
 import lzma
 import random
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from recipes.yuan2_mini import __main__ as commands
@@ -132,6 +134,66 @@ def test_tokenizer_and_installed_model(
         assert one.equal(other), name
     config = json.loads((tmp_path / "out" / "config.json").read_text(encoding="utf-8"))
     assert config["dtype"] == "bfloat16" and not {"_name_or_path", "transformers_version"} & config.keys()
+
+
+def small_configs(folder: Path) -> Path:
+    """The recipe's configs, for a model and a training that take seconds."""
+    folder.mkdir()
+    fields = json.loads((commands.HERE / "model.json").read_text(encoding="utf-8"))
+    fields |= {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2}
+    (folder / "model.json").write_text(json.dumps(fields), encoding="utf-8")
+    for name in commands.RUNS.values():
+        config = yaml.safe_load((commands.HERE / name).read_text(encoding="utf-8"))
+        config["data"] |= {"sequence_length": 384, "eval_rows": 2}
+        config["train"] |= {"max_tokens": 4 * 384 * 3, "per_device_train_batch_size": 4, "warmup_steps": 1}
+        (folder / name).write_text(yaml.safe_dump(config), encoding="utf-8")
+    return folder
+
+
+def test_one_command_from_corpus_to_weights(
+    corpus: Path, held_out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokens, "VOCAB_SIZE", 7220)
+    monkeypatch.setattr(tokens, "BEYOND_GB2312", 5)
+    monkeypatch.setattr(commands, "HERE", small_configs(tmp_path / "configs"))
+    work, target = tmp_path / "work", tmp_path / "out"
+    words = ["all", "--corpus", str(corpus), "--held-out", str(held_out), "--to", str(work), "--count", "120"]
+    for _ in range(2):  # The second time, nothing is left to do.
+        done = CliRunner().invoke(commands.app, [*words, "--target", str(target)], catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+    assert "annealed done before" in done.output
+    model = load_model(target, dtype="float32")
+    assert model.config.max_position_embeddings == 1024 and len(load_tokenizer(target)) == 7220
+    trained = load_model(work / "annealed" / "model", dtype="bfloat16")
+    for (name, one), (_, other) in zip(model.named_parameters(), trained.named_parameters(), strict=True):
+        assert one.equal(other.float()), name
+    before = json.loads((work / "run" / "log.jsonl").read_text(encoding="utf-8").splitlines()[0])
+    assert before["step"] > 0 and (work / "memory.json").is_file()
+
+
+def test_training_in_stretches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stretch ends with exit 75; the next call resumes, then anneals, within its own minutes."""
+    calls: list[list[str]] = []
+
+    def train(command: list[str], cwd: Path, check: bool) -> subprocess.CompletedProcess[str]:
+        words = command[command.index("pretrain") + 1 :]
+        names = {config: run for run, config in commands.RUNS.items()}
+        run = cwd / names.get(Path(words[0]).name, words[0])
+        calls.append(words)
+        if len(calls) == 1:
+            (run / "checkpoint-3").mkdir(parents=True)
+        else:
+            (run / "model").mkdir(parents=True)
+            (run / "model" / "model.safetensors").touch()
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(subprocess, "run", train)
+    words = ["pretrain", "--to", str(tmp_path), "--minutes", "5"]
+    assert CliRunner().invoke(commands.app, words).exit_code == 75
+    assert CliRunner().invoke(commands.app, words).exit_code == 0
+    assert [Path(call[0]).name for call in calls] == ["pretrain.yaml", "run", "extraction.yaml", "anneal.yaml"]
+    assert ["--resume" in call for call in calls] == [False, True, False, False]
+    assert all(0 < float(call[-1].removeprefix("train.max_minutes=")) <= 5 for call in calls)
 
 
 # -------------------------------------------------------------------------------------------------- memorisation

@@ -95,7 +95,7 @@ def test_a_setting_trains_scores_and_is_kept(tmp_path: Path) -> None:
     kept = sorted((tmp_path / "scores" / "short").glob("sample-lora-*/result.json"))
     assert len(kept) == 3
     first = json.loads(kept[0].read_text(encoding="utf-8"))
-    assert first["before"]["f1"] >= 0 and first["after"]["rows"] == first["before"]["rows"] == 40
+    assert first["before"]["f1"] >= 0 and first["after"]["rows"] == first["before"]["rows"] == 80
     assert json.loads(kept[1].read_text(encoding="utf-8"))["before"] is None
     again = CliRunner().invoke(commands.app, words, catch_exceptions=False)
     assert again.stdout == done.stdout

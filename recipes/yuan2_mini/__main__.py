@@ -163,13 +163,14 @@ def everything(
     count: Count = 600_000,
     seed: Seed = 0,
     minutes: Minutes = None,
+    target: Target = RESOURCES / "yuan2-mini",
 ) -> None:
     """All stages in order. Started again, it goes on with the stage that was not done."""
     data(corpus, held_out, to, count, seed)
     tokenizer(to, seed)
     pretrain(to, minutes)
     memory(to)
-    install(to)
+    install(to, target)
 
 
 def install_model(run: Path, tokenizer: Path, target: Path) -> None:

@@ -18,9 +18,11 @@ import yaml
 
 from yuantune.config import Config
 from yuantune.config_file import build_as, override
+from yuantune.data.convert import convert
 from yuantune.data.readers import read
 from yuantune.data.record import Record, row_of
 from yuantune.data.split import split
+from yuantune.data.template import load_template
 from yuantune.data.writing import write_lines, write_text
 from yuantune.errors import ConfigError
 from yuantune.score.entities import EntityScore
@@ -63,8 +65,8 @@ def chosen_on(records: Iterable[Record]) -> tuple[list[Record], list[Record]]:
 
 
 def data_files(data: str, resumener: Path | None, folder: Path, *, choose: bool) -> tuple[Path, Path]:
-    """Rows to train on and rows to score on: the data's own files, or, to choose by, its train rows in two parts,
-    which are written into `folder`.
+    """Rows to train on and rows to score on: the data's own, or, to choose by, its train rows in two parts. What
+    has to be written (parts, and rows whose codes get the template's names) is written into `folder`.
 
     Raises ConfigError where the data is ResumeNER and `resumener` is no folder with it."""
     if data == "sample":
@@ -74,13 +76,20 @@ def data_files(data: str, resumener: Path | None, folder: Path, *, choose: bool)
             "ResumeNER is needed", hint="say where: --resumener FOLDER, as `yuantune data get` makes it"
         )
     else:
-        train, test = resumener / "train.char.bmes", resumener / "dev.char.bmes"
+        train, test = (_named(resumener / f"{part}.char.bmes", folder) for part in ("train", "dev"))
     if not choose:
         return train, test
     parts = folder / f"{data}-nine-tenths.jsonl", folder / f"{data}-tenth.jsonl"
     for path, records in zip(parts, chosen_on(read(train)), strict=True):
         write_lines(path, (json.dumps(row_of(record), ensure_ascii=False) + "\n" for record in records))
     return parts
+
+
+def _named(source: Path, folder: Path) -> Path:
+    """The rows with the names of types that the template has for the source's codes."""
+    target = folder / f"{source.name.partition('.')[0]}.jsonl"
+    convert(source, target, names=load_template("resume-ner").label_schema.codes, overwrite=True)
+    return target
 
 
 def run_setting(
