@@ -12,7 +12,7 @@ from yuantune.batch.collate import Batch, collate
 from yuantune.data.examples import Example
 from yuantune.data.record import Source
 from yuantune.models import loss as loss_module
-from yuantune.models.loss import ChunkedCrossEntropy, keeps_logits, plain_head, supervised_loss
+from yuantune.models.loss import ChunkedCrossEntropy, accepts, plain_head, supervised_loss
 
 
 @pytest.fixture(params=["llama", "gpt2"])
@@ -62,7 +62,7 @@ def gradients(model: PreTrainedModel, loss: torch.Tensor) -> dict[str, torch.Ten
 
 
 def test_value_and_gradients(model: PreTrainedModel) -> None:
-    assert keeps_logits(model)
+    assert accepts(model, "logits_to_keep")
     loss, expected = ours(model, collate(rows(), pad_id=0)), reference(model, rows())
     torch.testing.assert_close(loss, expected, rtol=1e-6, atol=1e-6)  # the reference sums in float32
     mine, theirs = gradients(model, loss), gradients(model, expected)

@@ -60,6 +60,11 @@ def as_paths(value: Any) -> Any:
 Datasets = Annotated[list[DatasetSection], BeforeValidator(as_paths)]
 
 
+def _on_off(value: Any) -> Any:
+    # YAML reads an unquoted on as true, off as false.
+    return {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value
+
+
 class DataSection(Section):
     """What is learnt and how rows become tokens."""
 
@@ -74,6 +79,9 @@ class DataSection(Section):
     on_overflow: Literal["error", "drop", "shorten-input"] = "error"
     """A row longer than max_length: error stops before training and names the rows; drop leaves them out and
     counts them; shorten-input cuts only the record's own text. An answer is never cut."""
+    shared_prefixes: Annotated[Literal["auto", "on", "off"], BeforeValidator(_on_off)] = "auto"
+    """Compute what the rows of a batch have in common at their start, the prompt, once. auto: where the model
+    allows it; on: stop where it does not; off: every row for itself, padded."""
     limit: int | None = Field(default=None, gt=0)
     """Use only so many training rows, the first ones; of several data sets, each one's share of them."""
 

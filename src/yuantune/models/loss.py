@@ -19,6 +19,8 @@ from torch.nn import functional as F
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from yuantune.models.grouped import Layout
+
 CHUNK_TOKENS = 256
 """Fewest tokens of which the logits exist at once: with fewer, adding up the head's gradient would cost more
 than they."""
@@ -36,17 +38,26 @@ def supervised_loss(
     weight_S: torch.Tensor,
     attention_mask: torch.Tensor | None = None,
     position_ids: torch.Tensor | None = None,
+    parents: torch.Tensor | None = None,
+    layout: Layout | None = None,
 ) -> torch.Tensor:
     """The weighted sum of the supervised tokens' cross-entropies, float32 (float64 in a float64 model), a scalar.
 
-    The arguments are a batch's fields: `input_ids` BT with `attention_mask` BT (padded rows) or `position_ids` BT
-    (packed rows: they restart with each document), the others S. The caller divides, once, by the supervised tokens
+    The arguments are a batch's fields: `input_ids` BT with `attention_mask` BT (padded rows), or `position_ids` BT
+    (packed rows: they restart with each document), or, of one row of prefix groups, `position_ids`, `parents` and
+    `layout` (within `grouped.grouped`); the others S. The caller divides, once, by the supervised tokens
     of the whole optimizer step; a mean here would weigh short micro-batches more.
 
     Where the head is a plain linear layer, only the supervised tokens reach it, and the logits are made a chunk
     at a time (`ChunkedCrossEntropy`). Else positions from the first supervised one on are projected
     (`logits_to_keep`, where the model has it): a shared prompt costs no logits."""
-    place = {"attention_mask": attention_mask} if position_ids is None else {"position_ids": position_ids}
+    place: dict[str, Any] = (
+        {"attention_mask": attention_mask} if position_ids is None else {"position_ids": position_ids}
+    )
+    if layout is not None:
+        place["layout"] = layout
+        if accepts(model, "parents"):
+            place["parents"] = parents
     head = plain_head(model)
     if head is not None and len(position_S):
         with _instead_of(head, lambda hidden: hidden):
@@ -78,27 +89,30 @@ def _loss_of_logits(
     else:
         first = int(position_S.min())
         keep = length - first
-    kept = {"logits_to_keep": keep} if keeps_logits(model) else {}
+    kept: dict[str, Any] = {"logits_to_keep": keep} if accepts(model, "logits_to_keep") else {}
+    if kept and "layout" in place and len(position_S):  # One row: its supervised tokens can be named.
+        kept = {"logits_to_keep": position_S}
+        position_S = first + torch.arange(len(position_S), device=position_S.device)
     logits_BKV = model(input_ids=input_ids, use_cache=False, **place, **kept).logits
     logits_SV = logits_BKV[row_S, position_S - (first if kept else 0)]
     loss_S = F.cross_entropy(_wide(logits_SV), label_S, reduction="none")
     return (loss_S * weight_S).sum() + (0.0 * logits_BKV[:, -1:].sum() if not len(position_S) else 0.0)
 
 
-def keeps_logits(model: PreTrainedModel) -> bool:
-    """Whether the model under PEFT and distributed wrappers can project chosen positions only."""
-    return "logits_to_keep" in inspect.signature(_inner(model).forward).parameters
+def accepts(model: PreTrainedModel, argument: str) -> bool:
+    """Whether the forward pass of the model under PEFT and distributed wrappers names this argument."""
+    return argument in inspect.signature(inner(model).forward).parameters
 
 
-def _inner(model: PreTrainedModel) -> PreTrainedModel:
+def inner(model: PreTrainedModel) -> PreTrainedModel:
     """The model under PEFT and distributed wrappers."""
     while True:
-        inner = getattr(model, "module", None) or (
+        within = getattr(model, "module", None) or (
             model.get_base_model() if hasattr(model, "get_base_model") else None
         )
-        if inner is None or inner is model:
+        if within is None or within is model:
             return model
-        model = inner
+        model = within
 
 
 # ------------------------------------------------------------------------------------------------------ in chunks
@@ -171,10 +185,10 @@ def _add_product(total: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -
 def plain_head(model: PreTrainedModel) -> nn.Linear | None:
     """The model's head, where its logits are this linear layer's output and nothing else; None where they are
     scaled or capped afterwards, the layer is wrapped by an adapter, or its weight is spread over devices."""
-    inner = _inner(model)
-    if inner not in _HEADS:
-        _HEADS[inner] = _find_head(inner)
-    return inner.get_output_embeddings() if _HEADS[inner] else None
+    bare = inner(model)
+    if bare not in _HEADS:
+        _HEADS[bare] = _find_head(bare)
+    return bare.get_output_embeddings() if _HEADS[bare] else None
 
 
 _HEADS: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()

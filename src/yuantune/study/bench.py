@@ -26,8 +26,10 @@ from yuantune.errors import UserError, nearest
 RECIPES = {
     "tutorial": "transformers Trainer, PEFT, padding, gradient checkpointing, all logits",
     "no-checkpointing": "the same without gradient checkpointing",
-    "yuantune": "yuantune's step",
+    "no-sharing": "yuantune, each row computing the prompt for itself",
+    "yuantune": "yuantune",
 }
+OURS = ("no-sharing", "yuantune")
 WARM_UP = 2
 """Steps at the start of a process that are not counted."""
 
@@ -144,7 +146,7 @@ def _work(job: dict[str, Any]) -> dict[str, Any]:
     examples = _examples(job["model"], job["data"], job["template"])
     set_seed(0)
     model = load_model(job["model"], dtype=job["dtype"], device_map="cpu")
-    model = _with_lora(model)
+    model = _with_lora(model, lean=job["recipe"] in OURS)
     clock: list[float] = []
 
     class Clock(TrainerCallback):  # type: ignore[misc]
@@ -166,9 +168,13 @@ def _work(job: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _with_lora(model: Any) -> Any:
+def _with_lora(model: Any, *, lean: bool) -> Any:
     from peft import LoraConfig, TaskType, get_peft_model
 
+    from yuantune.methods import lora
+
+    if lean:
+        return lora.apply(model, LoraSection().model_dump())
     return get_peft_model(model, LoraConfig(task_type=TaskType.CAUSAL_LM, **LoraSection().model_dump()))
 
 
@@ -176,11 +182,13 @@ def _trainer(job: dict[str, Any], model: Any, tokenizer: Any, examples: Any, fol
     """The recipe's trainer, and the list to which its collator appends each batch's padded token count."""
     from transformers import DataCollatorForSeq2Seq, Trainer, TrainingArguments
 
-    from yuantune.batch.collate import collate
+    from yuantune.train.grouping import choose_collator
     from yuantune.train.step import SupervisedTrainer
 
     tokens: list[int] = []
-    plain = job["recipe"] != "yuantune"
+    plain = job["recipe"] not in OURS
+    how = "on" if job["recipe"] == "yuantune" else "off"
+    ours, _ = choose_collator(model, [examples], how=how, pad_id=tokenizer.pad_token_id)
     checkpointing = job["recipe"] == "tutorial"
     if checkpointing:
         model.enable_input_require_grads()
@@ -214,7 +222,7 @@ def _trainer(job: dict[str, Any], model: Any, tokenizer: Any, examples: Any, fol
                 ]
             )
         else:
-            batch = collate(rows, pad_id=tokenizer.pad_token_id)
+            batch = ours(rows)
         tokens.append(batch["input_ids"].numel())
         return batch
 

@@ -134,6 +134,7 @@ def _run(
         f"trainable%: {100 * trainable / parameters:.4f}"
     )
     check_usable(args, model)
+    collator = _collator(config, args, model, tokenizer, data, console)
     run_folder.check_space(
         folder,
         config,
@@ -146,7 +147,7 @@ def _run(
     args.distributed_state.wait_for_everyone()  # Nobody writes before all have checked.
     if checkpoint is None and writes:
         run_folder.begin(folder, config, card, data.reports)
-    result, signal_number = _train(config, args, model, tokenizer, data, checkpoint, console)
+    result, signal_number = _train(config, args, model, collator, data, checkpoint, console)
     if writes:
         run_folder.save_result(folder, method.FOLDER, functools.partial(method.save, model), tokenizer)
     args.distributed_state.wait_for_everyone()
@@ -247,7 +248,7 @@ def _train(
     config: Config,
     args: Any,
     model: Any,
-    tokenizer: Any,
+    collator: Any,
     data: Prepared,
     checkpoint: Path | None,
     console: Console,
@@ -256,7 +257,6 @@ def _train(
     that came too late to stop it (else 0)."""
     from transformers.trainer_callback import PrinterCallback
 
-    from yuantune.batch.collate import collate
     from yuantune.methods import METHODS
     from yuantune.train.progress import (
         LOG_FILE,
@@ -278,7 +278,7 @@ def _train(
         args=args,
         train_dataset=data.train,
         eval_dataset=data.eval,
-        data_collator=functools.partial(collate, pad_id=tokenizer.pad_token_id),
+        data_collator=collator,
         callbacks=[LogFile(folder), bar, stop],
     )
     trainer.save_weights = METHODS[config.method].save
@@ -316,6 +316,26 @@ def _train(
         "rows_per_second": (steps - first_step) * rows_per_step / seconds,
     }
     return result, stop.received
+
+
+def _collator(config: Config, args: Any, model: Any, tokenizer: Any, data: Prepared, console: Console) -> Any:
+    """Prefix groups, or padded rows where they cannot be had, which is said."""
+    import torch
+
+    from yuantune.train.grouping import choose_collator
+
+    collator, why = choose_collator(
+        model,
+        [each for each in (data.train, data.eval) if each is not None],
+        how=config.data.shared_prefixes,
+        pad_id=tokenizer.pad_token_id,
+        autocast=torch.bfloat16 if args.bf16 else torch.float16 if args.fp16 else None,
+    )
+    if why is not None:
+        console.print(
+            f"note: each row computes the prompt for itself, since the model cannot share it: {why}", markup=False
+        )
+    return collator
 
 
 def card_of(config: Config, data: Prepared) -> Any:

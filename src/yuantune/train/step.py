@@ -7,10 +7,10 @@ micro-batches of the accumulation and all processes. A mean a micro-batch would 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -20,13 +20,17 @@ from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import EvalLoopOutput
 
 from yuantune.batch.collate import Batch
+from yuantune.batch.layout import GroupedBatch
 from yuantune.batch.pack import PackedBatch
-from yuantune.models.loss import supervised_loss
+from yuantune.models.grouped import Layout, grouped
+from yuantune.models.loss import inner, supervised_loss
+
+AnyBatch = Batch | GroupedBatch | PackedBatch
 
 
 class SupervisedTrainer(Trainer):
-    """Trainer over `Batch`es (`yuantune.batch.collate`) or `PackedBatch`es (`yuantune.batch.pack`); all but
-    step, loss and evaluation is Trainer's own."""
+    """Trainer over `Batch`es (`yuantune.batch.collate`), `GroupedBatch`es (`yuantune.batch.layout`) or
+    `PackedBatch`es (`yuantune.batch.pack`); all but step, loss and evaluation is Trainer's own."""
 
     # The loss below is already divided by the tokens of the whole accumulation.
     loss_is_scaled_for_ga = True
@@ -35,21 +39,30 @@ class SupervisedTrainer(Trainer):
 
     # --------------------------------------------------------------------------------------------- the step
     def training_step(
-        self, model: nn.Module, inputs: Batch | PackedBatch, num_items_in_batch: torch.Tensor | int | None = None
+        self, model: nn.Module, inputs: AnyBatch, num_items_in_batch: torch.Tensor | int | None = None
     ) -> torch.Tensor:
         """One micro-batch: forward, loss, backward. The optimizer moves after the last one of the step."""
         model.train()
         self.optimizer.train()  # A schedule-free optimizer evaluates other weights than it trains.
         batch = self._prepare_inputs(inputs)
-        with self.compute_loss_context_manager():
-            loss_sum = supervised_loss(model, **batch)
-            # Distributed processes average their gradients; the sum over all of them is wanted.
-            loss = loss_sum * self.accelerator.num_processes / num_items_in_batch
-        self.accelerator.backward(loss)
+        with attending(model, batch):
+            with self.compute_loss_context_manager():
+                loss_sum = supervised_loss(model, **batch)
+                # Distributed processes average their gradients; the sum over all of them is wanted.
+                loss = loss_sum * self.accelerator.num_processes / num_items_in_batch
+            self.accelerator.backward(loss)
         return loss.detach()
 
+    def _prepare_inputs(self, inputs: AnyBatch) -> AnyBatch:
+        """Trainer's, which moves tensors only."""
+        batch: Any = super()._prepare_inputs(inputs)
+        if (layout := layout_of(batch)) is not None:
+            batch["layout"] = layout.to(self.args.device)
+        moved: AnyBatch = batch
+        return moved
+
     def _get_num_items_in_batch(
-        self, batch_samples: Sequence[Batch | PackedBatch], device: torch.device
+        self, batch_samples: Sequence[AnyBatch], device: torch.device
     ) -> torch.Tensor | int | None:
         """Supervised weight of a whole optimizer step, over micro-batches and processes."""
         total = sum((batch["weight_S"].sum() for batch in batch_samples), torch.zeros(())).to(device)
@@ -99,20 +112,32 @@ class SupervisedTrainer(Trainer):
         metrics = {f"{metric_key_prefix}_loss": loss, f"{metric_key_prefix}_perplexity": perplexity(loss)}
         return EvalLoopOutput(predictions=None, label_ids=None, metrics=metrics, num_samples=rows)
 
-    def sum_losses(self, model: nn.Module, batches: Iterable[Batch | PackedBatch]) -> tuple[float, float, int]:
+    def sum_losses(self, model: nn.Module, batches: Iterable[AnyBatch]) -> tuple[float, float, int]:
         """The sum of the supervised tokens' losses, their number, both over all processes, and this one's rows."""
         total = torch.zeros(2, dtype=torch.float64)
         rows = 0
         with torch.no_grad():
             for inputs in batches:
                 batch = self._prepare_inputs(inputs)
-                with self.compute_loss_context_manager():
+                with attending(model, batch), self.compute_loss_context_manager():
                     loss_sum = supervised_loss(model, **batch)
                 total += torch.stack([loss_sum.double(), batch["weight_S"].sum().double()]).cpu()
-                rows += len(batch["input_ids"])
+                layout = layout_of(batch)
+                rows += layout.examples if layout is not None else len(batch["input_ids"])
         exact = torch.float32 if self.args.device.type == "mps" else torch.float64
         loss_sum, tokens = self.accelerator.reduce(total.to(self.args.device, exact)).tolist()
         return loss_sum, tokens, rows
+
+
+def attending(model: nn.Module, batch: AnyBatch) -> AbstractContextManager[None]:
+    """Around forward and backward pass of a batch: the attention that it is laid out for."""
+    return nullcontext() if layout_of(batch) is None else grouped(inner(model))
+
+
+def layout_of(batch: AnyBatch) -> Layout | None:
+    """The layout of a batch of prefix groups, None of another."""
+    layout: Layout | None = cast("Mapping[str, Any]", batch).get("layout")
+    return layout
 
 
 def perplexity(loss: float) -> float:
