@@ -28,7 +28,8 @@ from yuantune.batch.layout import lay_out
 from yuantune.data.examples import Example
 from yuantune.errors import ModelError
 from yuantune.models.grouped import grouped
-from yuantune.models.loss import inner, supervised_loss
+from yuantune.models.loss import supervised_loss
+from yuantune.models.probe import inner
 from yuantune.models.yuan2.config import YuanConfig
 from yuantune.models.yuan2.model import YuanForCausalLM
 

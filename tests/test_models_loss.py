@@ -12,7 +12,8 @@ from yuantune.batch.collate import Batch, collate
 from yuantune.data.examples import Example
 from yuantune.data.record import Source
 from yuantune.models import loss as loss_module
-from yuantune.models.loss import ChunkedCrossEntropy, accepts, plain_head, supervised_loss
+from yuantune.models.loss import ChunkedCrossEntropy, plain_head, supervised_loss
+from yuantune.models.probe import accepts
 
 
 @pytest.fixture(params=["llama", "gpt2"])

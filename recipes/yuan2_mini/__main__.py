@@ -28,7 +28,7 @@ DATA, TOKENIZER, MEMORY, SCORES = "data", "tokenizer", "memory.json", "scores"
 """What the folder WORK holds, beside the runs."""
 RUNS = {"run": "pretrain.yaml", "extraction": "extraction.yaml", "annealed": "anneal.yaml"}
 """The parts of the training in their order, and their configs: each goes on with the model of the one before."""
-ANNEALED = "annealed"
+ANNEALED = list(RUNS)[-1]
 MODEL = "model"
 """The finished model within a run."""
 

@@ -23,7 +23,7 @@ from yuantune.data.readers import read
 from yuantune.data.record import Record, row_of
 from yuantune.data.split import split
 from yuantune.data.template import load_template
-from yuantune.data.writing import write_lines, write_text
+from yuantune.data.writing import write_rows, write_text
 from yuantune.errors import ConfigError
 from yuantune.score.entities import EntityScore
 from yuantune.train.quickstart import SAMPLE, quickstart
@@ -81,7 +81,7 @@ def data_files(data: str, resumener: Path | None, folder: Path, *, choose: bool)
         return train, test
     parts = folder / f"{data}-nine-tenths.jsonl", folder / f"{data}-tenth.jsonl"
     for path, records in zip(parts, chosen_on(read(train)), strict=True):
-        write_lines(path, (json.dumps(row_of(record), ensure_ascii=False) + "\n" for record in records))
+        write_rows(path, map(row_of, records))
     return parts
 
 
@@ -160,12 +160,4 @@ def table(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 def _figures(score: EntityScore | None) -> dict[str, Any] | None:
     if score is None:
         return None
-    micro = score.micro
-    return {
-        "f1": micro.f1,
-        "precision": micro.precision,
-        "recall": micro.recall,
-        "rows": score.rows,
-        "valid": score.valid,
-        "exact": score.exact,
-    }
+    return {**score.micro.to_dict(), "rows": score.rows, "valid": score.valid, "exact": score.exact}

@@ -9,7 +9,7 @@ descriptions as comments: there is no second list. `config_file` reads and write
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -173,6 +173,12 @@ class StepSection(Section):
     report_to: list[str] | str = "none"
     """Where metrics go beside log.jsonl: tensorboard, wandb, swanlab, … (install them yourself)."""
 
+    @model_validator(mode="after")
+    def _one_autocast(self) -> Self:
+        if self.bf16 and self.fp16:
+            raise ValueError("train.bf16 and train.fp16 exclude each other")
+        return self
+
 
 class TrainSection(StepSection):
     """Training, under the names of transformers.TrainingArguments."""
@@ -237,8 +243,6 @@ class Config(RunConfig):
 
     @model_validator(mode="after")
     def _formats(self) -> Config:
-        if self.train.bf16 and self.train.fp16:
-            raise ValueError("train.bf16 and train.fp16 exclude each other")
         if self.method == "full" and (
             self.model.dtype == "float16" or (self.train.fp16 and self.model.dtype == "bfloat16")
         ):

@@ -140,8 +140,6 @@ class PretrainConfig(RunConfig):
 
     @model_validator(mode="after")
     def _formats(self) -> PretrainConfig:
-        if self.train.bf16 and self.train.fp16:
-            raise ValueError("train.bf16 and train.fp16 exclude each other")
         if self.train.fp16 and self.model.dtype == "bfloat16":
             raise ValueError("model.dtype: bfloat16 cannot be trained under train.fp16; say float32")
         if self.train.max_steps > 0 and self.train.max_tokens is not None:

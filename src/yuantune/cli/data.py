@@ -149,7 +149,7 @@ def split(
     from yuantune.data.readers import read_all
     from yuantune.data.record import row_of
     from yuantune.data.split import split as split_rows
-    from yuantune.data.writing import check_target, obstacle, write_lines
+    from yuantune.data.writing import check_target, obstacle, write_rows
 
     if fraction is None and count is None:
         fraction = 0.1
@@ -160,7 +160,7 @@ def split(
     for path in paths if to.exists() else ():
         check_target(path, overwrite=overwrite)
     for path, records in zip(paths, sides, strict=True):
-        write_lines(path, (json.dumps(row_of(record), ensure_ascii=False) + "\n" for record in records))
+        write_rows(path, map(row_of, records))
         err.print(f"wrote {len(records)} rows to {path}", markup=False)
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shlex
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from yuantune.errors import DataError, WorkFailed
 
@@ -87,6 +88,11 @@ def obstacle(folder: Path) -> str:
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text in place of what is there; a reader sees the old file or the new one, never half."""
     write_lines(path, [text])
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write JSON objects, one a line, as `write_lines` does."""
+    write_lines(path, (json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
 def write_lines(path: Path, chunks: Iterable[str]) -> None:

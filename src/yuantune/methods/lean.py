@@ -105,24 +105,34 @@ class _Forward:
 
     def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         layer = self.layer
-        adapter = layer.active_adapters[0] if len(layer.active_adapters) == 1 else None
-        if (
-            args
-            or kwargs
-            or adapter not in layer.lora_A
-            or adapter in layer.lora_variant
-            or not layer.training
-            or layer.merged
-            or layer.disable_adapters
-            or torch.is_autocast_enabled(x.device.type)
-        ):
-            forward: Tensor = type(layer).forward(layer, x, *args, **kwargs)
-            return forward
-        a, b, base = layer.lora_A[adapter], layer.lora_B[adapter], layer.base_layer
-        if b.bias is not None or base.weight.requires_grad or x.dtype != base.weight.dtype:
-            forward = type(layer).forward(layer, x)
-            return forward
-        dropout = layer.lora_dropout[adapter]
-        share = dropout.p if isinstance(dropout, nn.Dropout) else 0.0
-        out: Tensor = LoraLinear.apply(x, base.weight, base.bias, a.weight, b.weight, layer.scaling[adapter], share)
+        out: Tensor
+        if args or kwargs or not self._is_plain(x):
+            out = type(layer).forward(layer, x, *args, **kwargs)
+            return out
+        (adapter,) = layer.active_adapters
+        base, dropout = layer.base_layer, layer.lora_dropout[adapter]
+        out = LoraLinear.apply(
+            x,
+            base.weight,
+            base.bias,
+            layer.lora_A[adapter].weight,
+            layer.lora_B[adapter].weight,
+            layer.scaling[adapter],
+            dropout.p if isinstance(dropout, nn.Dropout) else 0.0,
+        )
         return out
+
+    def _is_plain(self, x: Tensor) -> bool:
+        """Whether the layer, as it is now, does for `x` what `LoraLinear` does."""
+        layer = self.layer
+        if not layer.training or layer.merged or layer.disable_adapters or len(layer.active_adapters) != 1:
+            return False
+        (adapter,) = layer.active_adapters
+        return (
+            adapter in layer.lora_A
+            and adapter not in layer.lora_variant
+            and layer.lora_B[adapter].bias is None
+            and not layer.base_layer.weight.requires_grad
+            and x.dtype == layer.base_layer.weight.dtype
+            and not torch.is_autocast_enabled(x.device.type)
+        )

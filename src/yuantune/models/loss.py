@@ -6,7 +6,6 @@ V vocabulary.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,8 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import nn
 from torch.nn import functional as F
+
+from yuantune.models.probe import accepts, inner, trial
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -97,22 +98,6 @@ def _loss_of_logits(
     logits_SV = logits_BKV[row_S, position_S - (first if kept else 0)]
     loss_S = F.cross_entropy(_wide(logits_SV), label_S, reduction="none")
     return (loss_S * weight_S).sum() + (0.0 * logits_BKV[:, -1:].sum() if not len(position_S) else 0.0)
-
-
-def accepts(model: PreTrainedModel, argument: str) -> bool:
-    """Whether the forward pass of the model under PEFT and distributed wrappers names this argument."""
-    return argument in inspect.signature(inner(model).forward).parameters
-
-
-def inner(model: PreTrainedModel) -> PreTrainedModel:
-    """The model under PEFT and distributed wrappers."""
-    while True:
-        within = getattr(model, "module", None) or (
-            model.get_base_model() if hasattr(model, "get_base_model") else None
-        )
-        if within is None or within is model:
-            return model
-        model = within
 
 
 # ------------------------------------------------------------------------------------------------------ in chunks
@@ -203,13 +188,8 @@ def _find_head(model: PreTrainedModel) -> bool:
     # Whatever the code of a model says: does what the head gives come out as it is?
     device, dtype = head.weight.device, head.weight.dtype
     given_12V = torch.linspace(-300, 300, 2 * len(head.weight), device=device, dtype=dtype).view(1, 2, -1)
-    training = model.training
-    model.eval()
-    try:
-        with torch.no_grad(), _instead_of(head, lambda hidden: given_12V.clone()):
-            logits = model(input_ids=torch.zeros(1, 2, dtype=torch.int64, device=device)).logits
-    finally:
-        model.train(training)
+    with trial(model), _instead_of(head, lambda hidden: given_12V.clone()):
+        logits = model(input_ids=torch.zeros(1, 2, dtype=torch.int64, device=device)).logits
     return logits.shape == given_12V.shape and bool((logits == given_12V).all())
 
 

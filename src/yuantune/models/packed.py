@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from yuantune.models.probe import trial
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
@@ -18,10 +20,8 @@ def keeps_apart(model: PreTrainedModel) -> bool:
     the other."""
     device = next(model.parameters()).device
     positions = torch.tensor([[0, 1, 2, 0, 1, 2]], device=device)
-    training = model.training
-    model.eval()
     try:
-        with torch.no_grad():
+        with trial(model):
             one, other = (
                 model(
                     input_ids=torch.tensor([[*before, 3, 1, 2]], device=device),
@@ -32,6 +32,4 @@ def keeps_apart(model: PreTrainedModel) -> bool:
             )
     except TypeError:  # It takes no position ids.
         return False
-    finally:
-        model.train(training)
     return torch.equal(one, other)

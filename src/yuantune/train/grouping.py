@@ -13,7 +13,8 @@ from yuantune.batch.layout import lay_out
 from yuantune.data.examples import Example, ExampleSet
 from yuantune.errors import ModelError
 from yuantune.models.grouped import grouped, obstacle_of
-from yuantune.models.loss import inner, supervised_loss
+from yuantune.models.loss import supervised_loss
+from yuantune.models.probe import inner, trial
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -57,17 +58,13 @@ def _differs(
 ) -> str | None:
     """How the loss of examples in groups differs from that in padded rows, None where it does not."""
     device, dtype = next(inner(model).parameters()).device, autocast or next(inner(model).parameters()).dtype
-    training = model.training
-    model.eval()
     try:
-        with torch.no_grad(), torch.autocast(device.type, autocast, enabled=autocast is not None):
+        with trial(model), torch.autocast(device.type, autocast, enabled=autocast is not None):
             expected = _loss(model, padded(examples), device)
             with grouped(inner(model)):
                 found = _loss(model, lay_out(examples, least=1), device)
     except (TypeError, ValueError, RuntimeError, ModelError) as error:
         return f"a trial failed ({next(iter(str(error).splitlines()), type(error).__name__)})"
-    finally:
-        model.train(training)
     if abs(found - expected) <= ROUNDING.get(dtype, 1e-3) * max(abs(expected), 1.0):
         return None
     return f"the loss of two rows is {found:.6g} so, and {expected:.6g} in padded rows"

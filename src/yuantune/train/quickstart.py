@@ -16,7 +16,7 @@ from rich.console import Console
 from yuantune.config import Config
 from yuantune.data.labels import gold_labels
 from yuantune.data.record import Labels, Prediction, Record, row_of
-from yuantune.data.writing import write_lines, write_text
+from yuantune.data.writing import write_rows, write_text
 from yuantune.errors import Interrupted
 from yuantune.infer.extractor import Extractor, load
 from yuantune.score.entities import EntityScore, score_entities
@@ -82,7 +82,7 @@ def quickstart(config: Config, *, score_before: bool = False, console: Console |
         predictions = answer_all(load(run.folder), held_out, console)
     except KeyboardInterrupt:
         rows = folder / "rows.jsonl"
-        write_lines(rows, (json.dumps(row_of(record), ensure_ascii=False) + "\n" for record in held_out))
+        write_rows(rows, map(row_of, held_out))
         command = f"yuantune generate {shlex.quote(str(run.folder))} --input {shlex.quote(str(rows))}"
         raise Interrupted(
             f"stopped by Ctrl-C while the held-out rows were answered; the run itself is finished: {run.folder}",
@@ -149,7 +149,7 @@ def save_scores(
         {**as_row(prediction), "gold": _expected(record)}
         for record, prediction in zip(records, predictions, strict=True)
     )
-    write_lines(folder / "predictions.jsonl", (json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    write_rows(folder / "predictions.jsonl", rows)
     if score is not None:
         write_text(folder / "scores.json", json.dumps(score.to_dict(), ensure_ascii=False, indent=2) + "\n")
 

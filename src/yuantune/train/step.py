@@ -23,7 +23,8 @@ from yuantune.batch.collate import Batch
 from yuantune.batch.layout import GroupedBatch
 from yuantune.batch.pack import PackedBatch
 from yuantune.models.grouped import Layout, grouped
-from yuantune.models.loss import inner, supervised_loss
+from yuantune.models.loss import supervised_loss
+from yuantune.models.probe import inner
 
 AnyBatch = Batch | GroupedBatch | PackedBatch
 
