@@ -374,6 +374,6 @@ def test_mini_has_control_pieces_and_json_pieces() -> None:
     assert all(tokenizer.sp_model.is_control(index) for index in tokenizer.all_special_ids if index)
     assert (tokenizer.eos_token_id, tokenizer.sep_token_id, tokenizer.unk_token_id) == (1, 2, 0)
     assert tokenizer.tokenize('{"姓名": ["张三"], "国籍": ["中国"]}') == [
-        '▁{"', "姓名", '":', '▁["', "张", "三", '"],', '▁"', "国籍", '":', '▁["', "中国", '"]}',
+        '▁{"', "姓", "名", '":', '▁["', "张", "三", '"],', '▁"', "国", "籍", '":', '▁["', "中", "国", '"]}',
     ]  # fmt: skip
     assert tokenizer.tokenize("{}") == ["▁{}"]

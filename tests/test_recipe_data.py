@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from recipes.yuan2_mini import __main__ as commands
 from recipes.yuan2_mini import data as data_module
-from recipes.yuan2_mini import sources, tokens
+from recipes.yuan2_mini import shipping, sources, tokens
 from recipes.yuan2_mini.files import EXERCISES, EXERCISES_EVAL, MANIFEST, TEXT, TEXT_EVAL, read_lines, xz_file
 from recipes.yuan2_mini.memory import continue_greedily, longest_run, memory_test, shared
 from recipes.yuan2_mini.wordlists import COMMON_CHARACTERS
@@ -126,7 +126,7 @@ def test_tokenizer_and_installed_model(
     made = load_tokenizer(work / "tokenizer")
     assert len(made) == 7220
     assert made.tokenize("镇长") == ["▁", "镇", "长"]
-    commands.install_model(yuan_folder, work / "tokenizer", tmp_path / "out")
+    shipping.install_model(yuan_folder, work / "tokenizer", tmp_path / "out")
     names = ["config.json", "model.safetensors", "tokenizer.model", "tokenizer_config.json"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
     before, after = load_model(yuan_folder, dtype="bfloat16"), load_model(tmp_path / "out")
@@ -146,6 +146,7 @@ def small_configs(folder: Path) -> Path:
         config = yaml.safe_load((commands.HERE / name).read_text(encoding="utf-8"))
         config["data"] |= {"sequence_length": 384, "eval_rows": 2}
         config["train"] |= {"max_tokens": 4 * 384 * 3, "per_device_train_batch_size": 4, "warmup_steps": 1}
+        config["train"] |= {"logging_steps": 1, "eval_steps": 3}
         (folder / name).write_text(yaml.safe_dump(config), encoding="utf-8")
     return folder
 
@@ -168,7 +169,16 @@ def test_one_command_from_corpus_to_weights(
     for (name, one), (_, other) in zip(model.named_parameters(), trained.named_parameters(), strict=True):
         assert one.equal(other.float()), name
     before = json.loads((work / "run" / "log.jsonl").read_text(encoding="utf-8").splitlines()[0])
-    assert before["step"] > 0 and (work / "memory.json").is_file()
+    assert before["step"] > 0
+    manifest = json.loads((target / MANIFEST).read_text(encoding="utf-8"))
+    assert [(part["part"], part["steps"], part["tokens"]) for part in manifest["training"]] == [
+        (run, 3, 4 * 384 * 3) for run in commands.RUNS
+    ]
+    assert manifest["training"][-1]["validation_loss"].keys() == {"text", "exercises"}
+    assert manifest["memory"] == json.loads((work / "memory.json").read_text(encoding="utf-8"))
+    weights = hashlib.sha256((target / "model.safetensors").read_bytes()).hexdigest()
+    assert manifest["files"]["model.safetensors"] == weights
+    assert (target / "loss.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_training_in_stretches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

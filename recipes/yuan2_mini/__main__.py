@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 from recipes.yuan2_mini.files import MANIFEST
 from recipes.yuan2_mini.memory import memory_test
+from recipes.yuan2_mini.shipping import describe, install_model
 from recipes.yuan2_mini.tokens import make_tokenizer
 
 from yuantune.cli.console import err, out, print_error
@@ -57,7 +58,7 @@ def _root() -> None:
 
 
 @app.command()
-def data(corpus: Corpus, held_out: HeldOutRows, to: Work, count: Count = 600_000, seed: Seed = 0) -> None:
+def data(corpus: Corpus, held_out: HeldOutRows, to: Work, count: Count = 400_000, seed: Seed = 0) -> None:
     """Clean the corpus, make the exercises, check both against the held-out rows. About 20 minutes."""
     asked = {"seed": seed, "count": count}
     folder = to / DATA
@@ -112,8 +113,9 @@ def memory(to: Work, count: Annotated[int, typer.Option(min=1, help="Beginnings 
 
 @app.command()
 def install(to: Work, target: Target = RESOURCES / "yuan2-mini") -> None:
-    """Put the model, in bfloat16, and its tokenizer where the package ships them."""
+    """Put the model, in bfloat16, its tokenizer, manifest and losses where the package ships them."""
     install_model(to / ANNEALED / MODEL, to / TOKENIZER, target)
+    describe([to / run for run in RUNS], to / DATA, to / MEMORY, target)
     out.print(str(target), markup=False)
 
 
@@ -160,7 +162,7 @@ def everything(
     corpus: Corpus,
     held_out: HeldOutRows,
     to: Work,
-    count: Count = 600_000,
+    count: Count = 400_000,
     seed: Seed = 0,
     minutes: Minutes = None,
     target: Target = RESOURCES / "yuan2-mini",
@@ -171,25 +173,6 @@ def everything(
     pretrain(to, minutes)
     memory(to)
     install(to, target)
-
-
-def install_model(run: Path, tokenizer: Path, target: Path) -> None:
-    """Write `target`'s config, weights (bfloat16 safetensors) and tokenizer; other files there stay."""
-    import torch
-
-    from yuantune.models.load import load_model
-
-    model = load_model(run, device_map="cpu", dtype="float32").to(torch.bfloat16)
-    model.config._name_or_path = ""
-    target.mkdir(parents=True, exist_ok=True)
-    model.save_pretrained(str(target))
-    (target / "model.safetensors").chmod(0o644)
-    (target / "generation_config.json").unlink(missing_ok=True)  # It repeats the config's token ids.
-    config = _read_json(target / "config.json") or {}
-    config.pop("transformers_version", None)
-    write_text(target / "config.json", json.dumps(config, indent=2) + "\n")
-    for name in ("tokenizer.model", "tokenizer_config.json"):
-        shutil.copyfile(tokenizer / name, target / name)
 
 
 def _trained(run: Path) -> bool:

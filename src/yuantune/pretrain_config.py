@@ -143,5 +143,8 @@ class PretrainConfig(RunConfig):
         if self.train.fp16 and self.model.dtype == "bfloat16":
             raise ValueError("model.dtype: bfloat16 cannot be trained under train.fp16; say float32")
         if self.train.max_steps > 0 and self.train.max_tokens is not None:
-            raise ValueError("train.max_steps and train.max_tokens both say how long: keep one")
+            raise ValueError(
+                "train.max_steps and train.max_tokens both say how long: keep one (the other is put off by "
+                "--set train.max_tokens=null or --set train.max_steps=-1)"
+            )
         return self

@@ -76,7 +76,7 @@ def _facts(name: str, revision: str | None, batch_size: int, length: int) -> dic
     from transformers import AutoConfig
 
     from yuantune.models import folder as model_folder
-    from yuantune.models.load import BUILTIN, dtype_of, load_tokenizer, resolve
+    from yuantune.models.load import dtype_of, load_tokenizer, resolve
     from yuantune.models.memory import count_parameters, lora_parameters, meta_model
 
     folder = resolve(name, revision=revision, weights=False)
@@ -95,7 +95,6 @@ def _facts(name: str, revision: str | None, batch_size: int, length: int) -> dic
         "positions": getattr(text, "max_position_embeddings", None),
         "parameters": count_parameters(model),
         "dtype": str(text.dtype).removeprefix("torch.") if text.dtype else None,
-        "no_weights": "random: this release ships none" if name in BUILTIN else "none here",
         "weights": [file.name for file in model_folder.weight_files(folder)],
         "tokenizer": type(tokenizer).__name__,
         "tokens": len(tokenizer),
@@ -165,7 +164,7 @@ def _rows(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
         f"{facts['architecture']}, {facts['layers']} layers of {facts['hidden_size']}, {positions} positions",
     )
     yield "parameters", f"{facts['parameters']:,} ({facts['dtype'] or 'dtype not stated'})"
-    yield "weights", ", ".join(facts["weights"]) or facts["no_weights"]
+    yield "weights", ", ".join(facts["weights"]) or "none here"
     yield "tokenizer", f"{facts['tokenizer']}, {facts['tokens']:,} tokens, {facts['embedding_rows']:,} rows"
     yield "special tokens", ", ".join(shown[:24]) + more
     yield "prompt", _describe(facts["framing"])

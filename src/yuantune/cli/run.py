@@ -219,8 +219,6 @@ def demo(
     """Fine-tune the built-in yuan2-mini on the sample résumés with LoRA, and ask it the tutorial's question."""
     from yuantune.config_file import override
     from yuantune.infer.extractor import load
-    from yuantune.models.folder import weight_files
-    from yuantune.models.load import resolve
     from yuantune.train.quickstart import TUTORIAL_TEXT, demo_config
     from yuantune.train.quickstart import quickstart as quick
 
@@ -233,10 +231,6 @@ def demo(
     err.print(f"\n[bold]{TUTORIAL_TEXT}[/]")
     out.print(answer, markup=False)
     folder = result.run.folder
-    if not weight_files(resolve(config.model.name)):
-        err.print(
-            "\nnote: this release's yuan2-mini has random weights: all of it runs, but it cannot answer well yet"
-        )
     err.print(f"\nThe run is in {folder}: config.yaml, log.jsonl, loss.png, adapter/, eval/.", markup=False)
     _print_next(folder, "李四，回族，1980年生，硕士，高级工程师。")
     err.print("      yuantune quickstart YOUR.jsonl        your own data, one command")

@@ -21,7 +21,7 @@ from yuantune.resources import RESOURCES
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 BUILTIN = ("yuan2-mini",)
 """Models that ship in `resources/`."""
@@ -150,29 +150,21 @@ def load_model(
     dtype: str = "auto",
     device_map: str = "auto",
     attn_implementation: str = "sdpa",
-    seed: int = 0,
 ) -> PreTrainedModel:
     """The model on its device, in evaluation mode.
 
-    `dtype` auto is bfloat16, and float32 for a built-in model. A built-in model that ships without weights gets
-    random ones, drawn from `seed` alone: the caller's random state neither matters nor moves. Raises ModelError
-    for a model that is not complete, damaged, or not runnable here; nothing that is missing is made up."""
+    `dtype` auto is bfloat16, and float32 for a built-in model. Raises ModelError for a model that is not
+    complete, damaged, or not runnable here; nothing that is missing is made up."""
     import torch
-    from transformers import AutoConfig
 
     folder = resolve(name, revision=revision)
     config = model_folder.read_config(folder)
     model_folder.refuse_unsupported(str(name), config)
-    random = str(name) in BUILTIN and not model_folder.weight_files(folder)
-    model_folder.require(folder, weights=not random, tokenizer=False)
+    model_folder.require(folder, weights=True, tokenizer=False)
     device = torch.device(device_of(device_map))
     options = {"dtype": dtype_of(dtype, name), "attn_implementation": attn_implementation}
     try:
-        model = (
-            random_model(AutoConfig.from_pretrained(str(folder)), seed, options).to(device)
-            if random
-            else _read_model(folder, device, options)
-        )
+        model = _read_model(folder, device, options)
     except ModelError:
         raise
     except pickle.UnpicklingError as error:  # torch's own text advises to load it all the same
@@ -200,7 +192,7 @@ def save_builtin(name: str, target: Path) -> Path:
         raise ModelError(f"the folder {target} cannot be made: {why}", hint="name another folder")
     if target.exists() and any(target.iterdir()):
         raise ModelError(f"{target} is already there", hint="name a new folder")
-    model, tokenizer = load_model(name, device_map="cpu"), load_tokenizer(name)
+    model, tokenizer = load_model(name, device_map="cpu", dtype="bfloat16"), load_tokenizer(name)  # as it ships
     try:
         model.save_pretrained(str(target))
         tokenizer.save_pretrained(str(target))
@@ -259,19 +251,6 @@ def _read_model(folder: Path, device: torch.device, options: dict[str, Any]) -> 
 def _blocked(error: pickle.UnpicklingError) -> str:
     found = re.search(r"GLOBAL (\S+)", str(error))
     return found[1] if found else "not a file of torch.save"
-
-
-def random_model(config: PreTrainedConfig, seed: int, options: dict[str, Any]) -> PreTrainedModel:
-    """A model with weights drawn from `seed` alone: the caller's random state neither matters nor moves."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    state = torch.get_rng_state()
-    try:
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the GPUs as well
-        return AutoModelForCausalLM.from_config(config, **options)
-    finally:
-        torch.set_rng_state(state)
 
 
 def device_of(device_map: str) -> str:
@@ -334,8 +313,6 @@ def check_identity(saved: dict[str, Any], name: str | Path) -> list[Problem]:
         if saved.get(part) != now[part]
     ]
     before, after = saved.get("weights") or {}, now["weights"]
-    if not before and after:
-        return [*problems, Problem("weights", "were random in training (a built-in model without weights)")]
     for file in sorted(before.keys() | after.keys()):
         if before.get(file) != after.get(file):
             what = (

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from yuantune.errors import ModelError, Problem, nearest
 from yuantune.models import folder as model_folder
-from yuantune.models.load import device_of, random_model
+from yuantune.models.load import device_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -34,10 +34,23 @@ def new_model(
     described = new_config(config, tokenizer, positions=positions)
     options = {"dtype": getattr(torch, dtype), "attn_implementation": attn_implementation}
     try:
-        model = random_model(described, seed, options)
+        model = _drawn(described, seed, options)
     except (ValueError, RuntimeError, ImportError, TypeError) as error:
         raise ModelError(f"no model can be made from model.config: {error}") from error
     return model.to(torch.device(device_of(device_map)))
+
+
+def _drawn(config: PreTrainedConfig, seed: int, options: dict[str, Any]) -> PreTrainedModel:
+    """Weights from `seed` alone: the caller's random state neither matters nor moves."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    state = torch.get_rng_state()
+    try:
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the GPUs as well
+        return AutoModelForCausalLM.from_config(config, **options)
+    finally:
+        torch.set_rng_state(state)
 
 
 def new_config(
