@@ -107,16 +107,13 @@ def measure(job: Job) -> dict[str, Any]:
 def _ours(job: Job, model: Any, tokenizer: Any, examples: ExampleSet, folder: Path, batches: list[Any]) -> Any:
     from yuantune.methods import lora
     from yuantune.train.grouping import choose_collator
-    from yuantune.train.step import SupervisedTrainer
+    from yuantune.train.portions import RowsTrainer
 
     model = lora.apply(model, LoraSection().model_dump())
     how = "on" if job.recipe == "yuantune" else "off"
     collator, _ = choose_collator(model, [examples], how=how, pad_id=tokenizer.pad_token_id)
-    return SupervisedTrainer(
-        model=model,
-        args=_arguments(job, folder),
-        train_dataset=examples,
-        data_collator=_noting(collator, batches, list),
+    return RowsTrainer(
+        _noting(collator, batches, list), model=model, args=_arguments(job, folder), train_dataset=examples
     )
 
 

@@ -114,13 +114,16 @@ class SupervisedTrainer(Trainer):
         metrics = {f"{metric_key_prefix}_loss": loss, f"{metric_key_prefix}_perplexity": perplexity(loss)}
         return EvalLoopOutput(predictions=None, label_ids=None, metrics=metrics, num_samples=rows)
 
-    def sum_losses(self, model: nn.Module, batches: Iterable[AnyBatch]) -> tuple[float, float, int]:
+    def batches_of(self, inputs: Any) -> list[AnyBatch]:
+        """What the loader gives, as forward passes."""
+        return [inputs]
+
+    def sum_losses(self, model: nn.Module, batches: Iterable[Any]) -> tuple[float, float, int]:
         """The sum of the supervised tokens' losses, their number, both over all processes, and this one's rows."""
         total = torch.zeros(2, dtype=torch.float64)
         rows = 0
         with torch.no_grad():
-            for inputs in batches:
-                batch = self._prepare_inputs(inputs)
+            for batch in (self._prepare_inputs(part) for inputs in batches for part in self.batches_of(inputs)):
                 with computing(model, batch), self.compute_loss_context_manager():
                     loss_sum = supervised_loss(model, **batch)
                 total += torch.stack([loss_sum.double(), batch["weight_S"].sum().double()]).cpu()
