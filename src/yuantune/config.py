@@ -82,6 +82,9 @@ class DataSection(Section):
     shared_prefixes: Annotated[Literal["auto", "on", "off"], BeforeValidator(_on_off)] = "auto"
     """Compute what the rows of a batch have in common at their start, the prompt, once. auto: where the model
     allows it; on: stop where it does not; off: every row for itself, padded."""
+    max_batch_tokens: int | None = Field(default=None, gt=0)
+    """Most tokens in one forward pass: a step with more is computed in portions, with the same sums. null: what
+    half of the memory holds, by estimate."""
     limit: int | None = Field(default=None, gt=0)
     """Use only so many training rows, the first ones; of several data sets, each one's share of them."""
 

@@ -6,8 +6,6 @@ V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -15,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from yuantune.models.probe import accepts, inner, trial
+from yuantune.models.probe import accepts, inner, instead_of, trial
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -61,7 +59,7 @@ def supervised_loss(
             place["parents"] = parents
     head = plain_head(model)
     if head is not None and len(position_S):
-        with _instead_of(head, lambda hidden: hidden):
+        with instead_of(head, lambda hidden: hidden):  # The model itself is called: wrappers stand around it.
             hidden_BTD = model(input_ids=input_ids, use_cache=False, **place).logits
         hidden_SD = hidden_BTD[row_S, position_S]
         if not torch.is_autocast_enabled(hidden_SD.device.type):
@@ -188,20 +186,9 @@ def _find_head(model: PreTrainedModel) -> bool:
     # Whatever the code of a model says: does what the head gives come out as it is?
     device, dtype = head.weight.device, head.weight.dtype
     given_12V = torch.linspace(-300, 300, 2 * len(head.weight), device=device, dtype=dtype).view(1, 2, -1)
-    with trial(model), _instead_of(head, lambda hidden: given_12V.clone()):
+    with trial(model), instead_of(head, lambda hidden: given_12V.clone()):
         logits = model(input_ids=torch.zeros(1, 2, dtype=torch.int64, device=device)).logits
     return logits.shape == given_12V.shape and bool((logits == given_12V).all())
-
-
-@contextmanager
-def _instead_of(head: nn.Linear, forward: Callable[[torch.Tensor], torch.Tensor]) -> Iterator[None]:
-    """The model calls `forward` in place of its head. It is the model itself that is called, since distributed
-    wrappers and hooks stand around it."""
-    head.forward = forward  # type: ignore[assignment, method-assign]
-    try:
-        yield
-    finally:
-        del head.forward
 
 
 def _wide(logits: torch.Tensor) -> torch.Tensor:

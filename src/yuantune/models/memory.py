@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -88,6 +89,58 @@ def estimate(
         activations=batch_size * length * per_token,
         logits=batch_size * answer_length * vocabulary * per_logit,
     )
+
+
+def tokens_that_fit(
+    model: PreTrainedModel, *, device: torch.device, full: bool, r: int = 8, checkpointing: bool = False
+) -> int | None:
+    """How many tokens of a training step half of the device's memory holds beside the weights of `model` and what
+    is trained, at least one; None where the model's layers are not known. The same on a machine at any time."""
+    one = estimate(
+        model,
+        dtype=model.dtype,
+        batch_size=1,
+        length=1,
+        answer_length=0,
+        r=r,
+        checkpointing=checkpointing,
+        on_cpu=device.type == "cpu",
+    )
+    if not one.activations:
+        return None
+    trained = TRAINED_BYTES * count_parameters(model) if full else one.weights + one.adapter
+    return max((memory_of(device) // 2 - trained) // one.activations, 1)
+
+
+def memory_of(device: torch.device) -> int:
+    """Bytes of memory that this process may have on `device`, all of it."""
+    import torch
+
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    return min([_machine_memory(), *_limits()])
+
+
+def _machine_memory() -> int:
+    import psutil
+
+    return int(psutil.virtual_memory().total)
+
+
+def _limits() -> Iterator[int]:
+    """Of the process and of its container, where there are any."""
+    try:
+        import resource
+    except ImportError:  # Windows has none.
+        return
+    for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA):
+        if (soft := resource.getrlimit(kind)[0]) != resource.RLIM_INFINITY:
+            yield soft
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            yield int(Path(path).read_text())
+        except (OSError, ValueError):  # Another system, or no limit.
+            continue
 
 
 def _decoder_layers(model: nn.Module) -> list[nn.Module]:

@@ -14,13 +14,10 @@ from yuantune.data.examples import Example, ExampleSet
 from yuantune.errors import ModelError
 from yuantune.models.grouped import grouped, obstacle_of
 from yuantune.models.loss import supervised_loss
-from yuantune.models.probe import inner, trial
+from yuantune.models.probe import ROUNDING, inner, trial
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-3, torch.bfloat16: 5e-2, torch.float16: 1e-2}
-"""By how much, relatively, two ways to the same loss may differ, by the precision of the arithmetic."""
 
 Collator = Callable[[Sequence[Example]], Any]
 

@@ -108,6 +108,7 @@ def _run(
 
     from yuantune.methods import METHODS, trainable_parameters
     from yuantune.models.load import load_model, load_tokenizer
+    from yuantune.models.memory import tokens_that_fit
 
     args = training_arguments(config)
     writes = args.process_index == 0
@@ -127,6 +128,7 @@ def _run(
     check_positions(model, data.train, data.eval)
     set_seed(config.train.seed)
     method = METHODS[config.method]
+    most_tokens = config.data.max_batch_tokens or tokens_that_fit(model, **_memory_options(config, args))
     model = method.apply(model, method_options(config))
     trainable, parameters = trainable_parameters(model)
     console.print(
@@ -147,7 +149,7 @@ def _run(
     args.distributed_state.wait_for_everyone()  # Nobody writes before all have checked.
     if checkpoint is None and writes:
         run_folder.begin(folder, config, card, data.reports)
-    result, signal_number = _train(config, args, model, collator, data, checkpoint, console)
+    result, signal_number = _train(config, args, model, collator, most_tokens, data, checkpoint, console)
     if writes:
         run_folder.save_result(folder, method.FOLDER, functools.partial(method.save, model), tokenizer)
     args.distributed_state.wait_for_everyone()
@@ -169,6 +171,12 @@ def weights_dtype(config: Config) -> str:
 def method_options(config: Config) -> dict[str, Any]:
     """The options of the chosen method."""
     return config.lora.model_dump() if config.method == "lora" else {}
+
+
+def _memory_options(config: Config, args: Any) -> dict[str, Any]:
+    """What a run keeps in memory, as `models.memory` asks for it."""
+    common = {"full": config.method == "full", "checkpointing": bool(args.activation_checkpointing)}
+    return {**common, "r": config.lora.r, "device": args.device}
 
 
 # --------------------------------------------------------------------------------------------------- the data
@@ -249,6 +257,7 @@ def _train(
     args: Any,
     model: Any,
     collator: Any,
+    most_tokens: int | None,
     data: Prepared,
     checkpoint: Path | None,
     console: Console,
@@ -258,6 +267,7 @@ def _train(
     from transformers.trainer_callback import PrinterCallback
 
     from yuantune.methods import METHODS
+    from yuantune.train.portions import RowsTrainer
     from yuantune.train.progress import (
         LOG_FILE,
         PLOT_FILE,
@@ -267,20 +277,23 @@ def _train(
         plot_losses,
         read_log,
     )
-    from yuantune.train.step import SupervisedTrainer
 
     folder = Path(config.output_dir)
     rows_per_step = rows_per_step_of(args)
     bar = ProgressBar(console, rows_per_step)
     stop = StopOnSignal()
-    trainer = SupervisedTrainer(
+    trainer = RowsTrainer(
+        collator,
+        most_tokens,
+        lambda text: console.print(f"note: {text}", markup=False),
         model=model,
         args=args,
         train_dataset=data.train,
         eval_dataset=data.eval,
-        data_collator=collator,
         callbacks=[LogFile(folder), bar, stop],
     )
+    if checkpoint is not None:
+        trainer.restore(checkpoint)
     trainer.save_weights = METHODS[config.method].save
     trainer.remove_callback(PrinterCallback)
     started = time.monotonic()

@@ -7,8 +7,8 @@ micro-batches of the accumulation and all processes. A mean a micro-batch would 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,6 +24,7 @@ from yuantune.batch.layout import GroupedBatch
 from yuantune.batch.pack import PackedBatch
 from yuantune.models.grouped import Layout, grouped
 from yuantune.models.loss import supervised_loss
+from yuantune.models.needed import only_needed
 from yuantune.models.probe import inner
 
 AnyBatch = Batch | GroupedBatch | PackedBatch
@@ -46,7 +47,7 @@ class SupervisedTrainer(Trainer):
         model.train()
         self.optimizer.train()  # A schedule-free optimizer evaluates other weights than it trains.
         batch = self._prepare_inputs(inputs)
-        with attending(model, batch):
+        with computing(model, batch):
             with self.compute_loss_context_manager():
                 loss_sum = supervised_loss(model, **batch)
                 # Distributed processes average their gradients; the sum over all of them is wanted.
@@ -113,14 +114,17 @@ class SupervisedTrainer(Trainer):
         metrics = {f"{metric_key_prefix}_loss": loss, f"{metric_key_prefix}_perplexity": perplexity(loss)}
         return EvalLoopOutput(predictions=None, label_ids=None, metrics=metrics, num_samples=rows)
 
-    def sum_losses(self, model: nn.Module, batches: Iterable[AnyBatch]) -> tuple[float, float, int]:
+    def batches_of(self, inputs: Any) -> list[AnyBatch]:
+        """What the loader gives, as forward passes."""
+        return [inputs]
+
+    def sum_losses(self, model: nn.Module, batches: Iterable[Any]) -> tuple[float, float, int]:
         """The sum of the supervised tokens' losses, their number, both over all processes, and this one's rows."""
         total = torch.zeros(2, dtype=torch.float64)
         rows = 0
         with torch.no_grad():
-            for inputs in batches:
-                batch = self._prepare_inputs(inputs)
-                with attending(model, batch), self.compute_loss_context_manager():
+            for batch in (self._prepare_inputs(part) for inputs in batches for part in self.batches_of(inputs)):
+                with computing(model, batch), self.compute_loss_context_manager():
                     loss_sum = supervised_loss(model, **batch)
                 total += torch.stack([loss_sum.double(), batch["weight_S"].sum().double()]).cpu()
                 layout = layout_of(batch)
@@ -130,9 +134,12 @@ class SupervisedTrainer(Trainer):
         return loss_sum, tokens, rows
 
 
-def attending(model: nn.Module, batch: AnyBatch) -> AbstractContextManager[None]:
-    """Around forward and backward pass of a batch: the attention that it is laid out for."""
-    return nullcontext() if layout_of(batch) is None else grouped(inner(model))
+@contextmanager
+def computing(model: nn.Module, batch: AnyBatch) -> Iterator[None]:
+    """Around forward and backward pass of a batch: attention as it is laid out, and what of it is needed."""
+    attention = nullcontext() if layout_of(batch) is None else grouped(inner(model))
+    with only_needed(model, batch["input_ids"], batch["row_S"], batch["position_S"]), attention:
+        yield
 
 
 def layout_of(batch: AnyBatch) -> Layout | None:

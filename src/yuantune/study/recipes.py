@@ -1,0 +1,208 @@
+"""The recipes that `bench train` measures, each as a process of its own: `python -m yuantune.study.recipes JOB`.
+
+Every recipe trains the same model with the same LoRA on the same rows in the same order; what it computes for that
+is its own."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from yuantune.config import Config, LoraSection
+from yuantune.data.examples import Example, ExampleSet
+from yuantune.data.record import Source
+from yuantune.study.flops import product_rate, required_flops, work_of
+from yuantune.study.subjects import model_of, tokenizer_of
+
+RECIPES = {
+    "tutorial": "transformers Trainer, PEFT, padding, gradient checkpointing, all logits",
+    "no-checkpointing": "the same without gradient checkpointing",
+    "trl": "TRL's SFTTrainer, PEFT, padding, its fused head",
+    "trl-padding-free": "the same, the rows of a batch behind each other",
+    "no-sharing": "yuantune, each row computing the prompt for itself",
+    "yuantune": "yuantune",
+}
+OURS = ("no-sharing", "yuantune")
+TRL = ("trl", "trl-padding-free")
+WARM_UP = 2
+"""Steps at the start of a process that are not counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What one process measures: `steps` are all of them, the uncounted first ones too."""
+
+    recipe: str
+    model: str
+    tokenizer: str | None
+    data: str
+    template: str
+    dtype: str
+    steps: int
+    batch_size: int
+
+    def to_json(self) -> str:
+        """As `main` reads it."""
+        return json.dumps(asdict(self))
+
+
+def examples_of(model: str, tokenizer: str | None, data: str, template: str) -> ExampleSet:
+    """The training rows, checked and tokenised."""
+    from rich.console import Console
+
+    from yuantune.train.run import prepare_data
+
+    config = Config.model_validate({"data": {"train": data}, "template": template})
+    return prepare_data(config, tokenizer_of(model, tokenizer), Console(quiet=True)).train
+
+
+def measure(job: Job) -> dict[str, Any]:
+    """Train by one recipe and report its counted steps."""
+    import torch
+    from transformers import TrainerCallback, set_seed
+
+    tokenizer = tokenizer_of(job.model, job.tokenizer)
+    examples = examples_of(job.model, job.tokenizer, job.data, job.template)
+    set_seed(0)
+    model = model_of(job.model, tokenizer, job.dtype)
+    base = model
+    clock: list[float] = []
+    batches: list[tuple[int, list[Example]]] = []
+
+    class Clock(TrainerCallback):  # type: ignore[misc]
+        def on_step_end(self, *args: Any, **kwargs: Any) -> None:
+            clock.append(time.perf_counter())
+
+    with tempfile.TemporaryDirectory() as folder:
+        make = _trl if job.recipe in TRL else _ours if job.recipe in OURS else _plain
+        trainer = make(job, model, tokenizer, examples, Path(folder), batches)
+        trainer.add_callback(Clock())
+        trainer.train()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    counted = batches[WARM_UP : len(clock)]  # One more batch may have been collated ahead.
+    works = [work_of(rows) for _, rows in counted]
+    options = LoraSection()
+    flops = [required_flops(base, work, r=options.r, targets=options.target_modules) for work in works]
+    return {
+        "steps": len(counted),
+        "seconds": clock[-1] - clock[WARM_UP - 1],
+        "examples": sum(len(rows) for _, rows in counted),
+        "tokens": sum(tokens for tokens, _ in counted),
+        "peak_rss": peak if sys.platform == "darwin" else peak * 1024,
+        "required_flops": sum(flops),
+        "product_rate": product_rate(base, works[0].tokens, getattr(torch, job.dtype)),
+    }
+
+
+# ------------------------------------------------------------------------------------------------ the trainers
+
+
+def _ours(job: Job, model: Any, tokenizer: Any, examples: ExampleSet, folder: Path, batches: list[Any]) -> Any:
+    from yuantune.methods import lora
+    from yuantune.train.grouping import choose_collator
+    from yuantune.train.portions import RowsTrainer
+
+    model = lora.apply(model, LoraSection().model_dump())
+    how = "on" if job.recipe == "yuantune" else "off"
+    collator, _ = choose_collator(model, [examples], how=how, pad_id=tokenizer.pad_token_id)
+    return RowsTrainer(
+        _noting(collator, batches, list), model=model, args=_arguments(job, folder), train_dataset=examples
+    )
+
+
+def _plain(job: Job, model: Any, tokenizer: Any, examples: ExampleSet, folder: Path, batches: list[Any]) -> Any:
+    from peft import get_peft_model
+    from transformers import DataCollatorForSeq2Seq, Trainer
+
+    checkpointing = job.recipe == "tutorial"
+    model = get_peft_model(model, _lora_config())
+    if checkpointing:
+        model.enable_input_require_grads()
+    padding = DataCollatorForSeq2Seq(tokenizer=tokenizer, padding=True)
+    return Trainer(
+        model=model,
+        args=_arguments(job, folder, activation_checkpointing=checkpointing),
+        train_dataset=examples,
+        data_collator=_noting(lambda rows: padding([_row(row) for row in rows]), batches, list),
+    )
+
+
+def _trl(job: Job, model: Any, tokenizer: Any, examples: ExampleSet, folder: Path, batches: list[Any]) -> Any:
+    from datasets import Dataset
+    from trl import SFTConfig, SFTTrainer
+
+    rows = [{name: each for name, each in _row(row).items() if name != "attention_mask"} for row in examples]
+    options = {"padding_free": job.recipe == "trl-padding-free", "max_length": None, "bf16": False}
+    trainer = SFTTrainer(
+        model=model,
+        args=_arguments(job, folder, SFTConfig, activation_checkpointing=False, **options),
+        train_dataset=Dataset.from_list(rows),
+        processing_class=tokenizer,
+        peft_config=_lora_config(),
+    )
+    trainer.data_collator = _noting(
+        trainer.data_collator,
+        batches,
+        lambda rows: [
+            Example(row["input_ids"], [label != -100 for label in row["labels"]], (0, 0), Source(job.data, 1))
+            for row in rows
+        ],
+    )
+    return trainer
+
+
+def _arguments(job: Job, folder: Path, kind: Any = None, **more: Any) -> Any:
+    from transformers import TrainingArguments
+
+    return (kind or TrainingArguments)(
+        output_dir=str(folder),
+        per_device_train_batch_size=job.batch_size,
+        max_steps=job.steps,
+        save_strategy="no",
+        logging_strategy="no",
+        learning_rate=5e-5,
+        remove_unused_columns=False,
+        dataloader_drop_last=True,
+        dataloader_pin_memory=False,
+        use_cpu=True,
+        disable_tqdm=True,
+        report_to="none",
+        data_seed=0,
+        optim="adamw_torch",
+        **more,
+    )
+
+
+def _lora_config() -> Any:
+    from peft import LoraConfig, TaskType
+
+    return LoraConfig(task_type=TaskType.CAUSAL_LM, **LoraSection().model_dump())
+
+
+def _row(row: Example) -> dict[str, list[int]]:
+    labels = [token if learnt else -100 for token, learnt in zip(row.ids, row.supervised, strict=True)]
+    return {"input_ids": list(row.ids), "attention_mask": [1] * len(row.ids), "labels": labels}
+
+
+def _noting(
+    collator: Callable[[Any], Any], batches: list[Any], rows_of: Callable[[Sequence[Any]], list[Example]]
+) -> Callable[[Any], Any]:
+    """The collator; it appends each batch's computed tokens and its examples to `batches`."""
+
+    def gather(rows: Any) -> Any:
+        batch = collator(rows)
+        batches.append((batch["input_ids"].numel(), rows_of(rows)))
+        return batch
+
+    return gather
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(measure(Job(**json.loads(sys.argv[1])))) + "\n")

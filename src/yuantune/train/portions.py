@@ -1,0 +1,155 @@
+"""The rows of a whole optimizer step, laid out together and computed in as few portions as memory allows.
+
+Micro-batches of an accumulation share a prompt over all of them. What has more tokens than fit is cut; where memory
+ends all the same, the step begins again in smaller portions. The sums are the same in any case: portions change how
+much is shared and the order of additions, and nothing else. Under several processes each micro-batch is one
+portion, since all of them have to compute equally often.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from yuantune.data.examples import Example
+from yuantune.errors import RunError
+from yuantune.train.grouping import Collator
+from yuantune.train.step import AnyBatch, SupervisedTrainer
+
+PORTIONS_FILE = "portions.json"
+"""In a checkpoint, where memory ended before it: how many tokens are computed at once since."""
+
+Rows = list[Example]
+
+
+def cut(rows: Sequence[Example], lay_out: Collator, most_tokens: int | None) -> list[AnyBatch]:
+    """Batches of `most_tokens` computed tokens at most, or of one row. Rows that share the most, or, padded, are of
+    one length, stay together."""
+    batch = lay_out(rows)
+    if most_tokens is None or batch["input_ids"].numel() <= most_tokens or len(rows) == 1:
+        return [batch]
+    ordered = sorted(rows, key=lambda row: row.ids if "layout" in batch else [len(row.ids)])
+    half = len(rows) // 2
+    return [part for rest in (ordered[:half], ordered[half:]) for part in cut(rest, lay_out, most_tokens)]
+
+
+class RowsTrainer(SupervisedTrainer):
+    """SupervisedTrainer over examples, which it lays out itself. `most_tokens` are computed at once (None: without
+    a bound); `note` is told where memory ended."""
+
+    def __init__(
+        self,
+        lay_out: Collator,
+        most_tokens: int | None = None,
+        note: Callable[[str], None] = lambda text: None,
+        **further: Any,
+    ) -> None:
+        self.lay_out, self.most_tokens, self.note = lay_out, most_tokens, note
+        self._lowered = False
+        super().__init__(**further, data_collator=list)
+
+    # --------------------------------------------------------------------------------------------- the step
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Rows], num_batches: int, device: torch.device
+    ) -> tuple[list[Rows], torch.Tensor | int | None]:
+        """The micro-batches of a step: all their rows in the last of them, the others empty, so that the Trainer
+        counts as many as it asked for."""
+        taken = [rows for _, rows in zip(range(num_batches), epoch_iterator, strict=False)]
+        items = self._get_num_items_in_batch([{"weight_S": _learnt(rows)} for rows in taken], device)
+        if self.args.world_size == 1 and taken:
+            taken = [[] for _ in taken[1:]] + [[row for rows in taken for row in rows]]
+        return taken, items
+
+    def training_step(
+        self, model: nn.Module, inputs: Rows, num_items_in_batch: torch.Tensor | int | None = None
+    ) -> torch.Tensor:
+        """Forward, loss and backward of all portions."""
+        total = torch.zeros((), device=self.args.device)
+        if not inputs:
+            return total
+        parts = self.batches_of(inputs)
+        while True:
+            state = _random_state(self.args.device)
+            try:
+                for part in parts:
+                    total = total + super().training_step(model, part, num_items_in_batch)
+                return total
+            except (RuntimeError, MemoryError) as error:
+                if not _out_of_memory(error) or len(parts) == len(inputs) or self.args.world_size > 1:
+                    raise
+            # Outside of the handler: the error holds what the step had computed.
+            model.zero_grad(set_to_none=True)
+            _free(self.args.device)
+            _set_random_state(state, self.args.device)
+            total = torch.zeros_like(total)
+            parts = self._smaller(inputs, parts)
+
+    def batches_of(self, inputs: Any) -> list[AnyBatch]:
+        """The portions of some rows."""
+        return cut(inputs, self.lay_out, self.most_tokens if self.args.world_size == 1 else None)
+
+    def _smaller(self, rows: Rows, parts: list[AnyBatch]) -> list[AnyBatch]:
+        """More parts than `parts`, now and from now on."""
+        most = max(part["input_ids"].numel() for part in parts)
+        while len(smaller := cut(rows, self.lay_out, most)) <= len(parts):
+            most //= 2
+        self.most_tokens, self._lowered = most, True
+        self.note(
+            f"step {self.state.global_step + 1} did not fit into memory; it begins again in {len(smaller)} "
+            f"portions of at most {most:,} tokens, and later steps keep to them "
+            f"(data.max_batch_tokens: {most} would from the start)"
+        )
+        return smaller
+
+    def floating_point_ops(self, inputs: Any) -> int:
+        """Not counted: the Trainer's formula knows neither shared prompts nor frozen weights."""
+        return 0
+
+    # --------------------------------------------------------------------------------------------- checkpoints
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        super()._save(output_dir, state_dict)
+        if self.args.should_save and self._lowered:
+            path = Path(output_dir or self.args.output_dir) / PORTIONS_FILE
+            path.write_text(json.dumps({"most_tokens": self.most_tokens}) + "\n", encoding="utf-8")
+
+    def restore(self, checkpoint: Path) -> None:
+        """Compute portions as they were when the checkpoint was written. Raises RunError where it is damaged."""
+        path = checkpoint / PORTIONS_FILE
+        if path.is_file():
+            try:
+                self.most_tokens = int(json.loads(path.read_text(encoding="utf-8"))["most_tokens"])
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                raise RunError(f"{path} is damaged", hint="remove the checkpoint") from error
+            self._lowered = True
+
+
+def _learnt(rows: Rows) -> torch.Tensor:
+    """How many supervised tokens each row has; nothing predicts the first of a row."""
+    return torch.tensor([float(sum(row.supervised[1:])) for row in rows])
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
+
+
+def _free(device: torch.device) -> None:
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def _random_state(device: torch.device) -> list[torch.Tensor]:
+    more = [torch.cuda.get_rng_state(device)] if device.type == "cuda" else []
+    return [torch.get_rng_state(), *more]
+
+
+def _set_random_state(state: list[torch.Tensor], device: torch.device) -> None:
+    torch.set_rng_state(state[0])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(state[1], device)

@@ -1,0 +1,117 @@
+"""The bench: its formula against counted operations, its recipes on a tiny model."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
+
+from tests.test_batch_layout import example
+from tests.test_models_grouped import TOKENS, typical
+from yuantune.batch.layout import lay_out
+from yuantune.methods.lean import make_lean
+from yuantune.models.loss import supervised_loss
+from yuantune.models.yuan2.config import YuanConfig
+from yuantune.models.yuan2.model import YuanForCausalLM
+from yuantune.study import bench
+from yuantune.study.bench import bench_train
+from yuantune.study.flops import matrices, product_rate, required_flops, work_of
+from yuantune.study.recipes import RECIPES, TRL, Job, measure
+from yuantune.train.quickstart import SAMPLE
+from yuantune.train.step import computing
+
+SHAPE = {"vocab_size": 96, "hidden_size": 32, "intermediate_size": 80, "num_hidden_layers": 3}
+MODELS = {
+    "llama": lambda: LlamaForCausalLM(LlamaConfig(**SHAPE, num_attention_heads=2, num_key_value_heads=1)),
+    "yuan": lambda: YuanForCausalLM(YuanConfig(**SHAPE, num_attention_heads=2, **TOKENS)),
+}
+TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+
+def added_product(_: Any, left: list[int], right: list[int], **kwargs: Any) -> int:
+    """torch's counter knows of `addmm`, not of the one in place."""
+    return 2 * left[0] * left[1] * right[1]
+
+
+def counted(model: PreTrainedModel, batch: Any) -> int:
+    """Operations of torch's products in one step, attention aside, which counts masked pairs too."""
+    tuned = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", r=4, target_modules=TARGETS))
+    make_lean(tuned)
+    tuned.train()
+    with computing(tuned, batch):
+        supervised_loss(tuned, **batch)  # Trials come before the first step.
+    with (
+        FlopCounterMode(display=False, custom_mapping={torch.ops.aten.addmm_: added_product}) as counter,
+        computing(tuned, batch),
+    ):
+        supervised_loss(tuned, **batch).backward()
+    counts = counter.get_flop_counts()["Global"]
+    return sum(count for name, count in counts.items() if "attention" not in str(name))
+
+
+@pytest.mark.parametrize("kind", sorted(MODELS))
+def test_our_own_step_computes_what_is_required(kind: str) -> None:
+    model = MODELS[kind]()
+    examples = typical(6)
+    work = dataclasses.replace(work_of(examples), pairs=0)
+    required = required_flops(model, work, r=4, targets=TARGETS)
+    assert counted(model, lay_out(examples)) == required
+
+
+def test_the_work_of_a_batch() -> None:
+    rows = [example([1, 2, 3, 4, 5], 3), example([1, 2, 3, 6], 3)]
+    work = work_of(rows)
+    assert (work.tokens, work.needed, work.learnt) == (6, 2, 3)  # 1 2 3, 4 5, 6; the 3 predicts 4 and 6.
+    assert work.pairs == 1 + 2 + 3 + 4 + 5 + 4
+
+
+def test_matrices_do_not_change_under_lora() -> None:
+    model = MODELS["yuan"]()
+    before = matrices(model)
+    assert {matrix.name for matrix in before} == {*TARGETS, "conv1", "conv2"}
+    get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", r=4, target_modules=TARGETS))
+    assert matrices(model) == before
+    assert product_rate(model, 20, torch.float32) > 0
+
+
+@pytest.mark.parametrize("recipe", sorted(RECIPES))
+def test_a_recipe(recipe: str, yuan_folder: Path) -> None:
+    if recipe in TRL:
+        pytest.importorskip("trl")
+    job = Job(recipe, str(yuan_folder), None, str(SAMPLE / "test.jsonl"), "resume-ner", "float32", 3, 4)
+    found = measure(job)
+    assert (found["steps"], found["examples"]) == (1, 4)
+    assert found["required_flops"] > 0 and found["seconds"] > 0
+    shared = measure(dataclasses.replace(job, recipe="yuantune"))
+    assert found["required_flops"] == shared["required_flops"]  # The same rows, in the same order.
+    assert found["tokens"] == shared["tokens"] or (found["tokens"] > shared["tokens"] and recipe != "yuantune")
+
+
+def test_ratios_are_taken_round_by_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = iter([4.0, 1.0, 8.0, 2.0, 6.0, 2.0])
+    figures = {"steps": 2, "examples": 8, "tokens": 100, "peak_rss": 2**30, "required_flops": 6 * 10**9}
+
+    def process(job: Job) -> dict[str, Any]:
+        return {**figures, "seconds": (took := next(seconds)), "product_rate": 1e9 / took}
+
+    monkeypatch.setattr(bench, "_in_process", process)
+    options = {"steps": 2, "batch_size": 4, "dtype": "float32", "template": "resume-ner"}
+    data = str(SAMPLE / "test.jsonl")
+    slow, fast = bench_train("yuan2-mini", data, recipes=["tutorial", "yuantune"], rounds=3, **options)
+    assert (slow.ratio, fast.ratio) == (1.0, 4.0)
+    assert slow.examples_per_second == pytest.approx(8 / 6) and fast.seconds_per_step == 1.0
+    assert (fast.tokens_computed, fast.required_flops, fast.achieved_flops_per_second) == (50, 3 * 10**9, 3e9)
+    assert slow.gemm_flops_per_second == fast.gemm_flops_per_second == 1e9
+
+
+def test_a_failure_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "_in_process", lambda job: {"error": "killed by signal 9"})
+    options = {"steps": 2, "batch_size": 4, "dtype": "float32", "template": "resume-ner"}
+    (line,) = bench_train("yuan2-mini", str(SAMPLE / "test.jsonl"), recipes=["tutorial"], rounds=1, **options)
+    assert line.error == "killed by signal 9" and not line.examples_per_second
