@@ -141,7 +141,7 @@ def scores(
     results = []
     for setting in stage.settings(only or []):
         files = stage.data_files(setting.data, resumener, folder, choose=choose)
-        for seed in setting.seeds:
+        for seed in setting.seeds[:1] if choose else setting.seeds:
             err.print(f"scores: {setting.what}, seed {seed}", markup=False)
             results.append(
                 stage.run_setting(
@@ -151,7 +151,8 @@ def scores(
                     folder / f"{setting.name}-{seed}",
                     model=model,
                     more=settings or [],
-                    score_before=seed == setting.seeds[0],  # The untrained model is the same for all.
+                    # The untrained model is the same for all, and trials compare what it becomes.
+                    score_before=seed == setting.seeds[0] and not trial,
                 )
             )
     out.print_json(json.dumps(stage.table(results)))
