@@ -86,19 +86,28 @@ def test_the_table_has_medians_and_extremes() -> None:
     ]
 
 
-def test_a_setting_trains_scores_and_is_kept(tmp_path: Path) -> None:
+SHORT = ["train.max_steps=1", "data.limit=2", "generate.max_new_tokens=2", "lora.r=1"]
+
+
+def test_a_trial_is_kept_and_compares_what_training_gives(tmp_path: Path) -> None:
     words = ["scores", "--to", str(tmp_path), "--only", "sample-lora", "--trial", "short"]
-    for option in ("train.max_steps=1", "data.limit=2", "generate.max_new_tokens=2", "lora.r=1"):
+    for option in SHORT:
         words += ["--set", option]
     done = CliRunner().invoke(commands.app, words, catch_exceptions=False)
     assert done.exit_code == 0, done.output
     kept = sorted((tmp_path / "scores" / "short").glob("sample-lora-*/result.json"))
     assert len(kept) == 3
     first = json.loads(kept[0].read_text(encoding="utf-8"))
-    assert first["before"]["f1"] >= 0 and first["after"]["rows"] == first["before"]["rows"] == 80
-    assert json.loads(kept[1].read_text(encoding="utf-8"))["before"] is None
+    assert first["before"] is None and first["after"]["rows"] == 80
     again = CliRunner().invoke(commands.app, words, catch_exceptions=False)
     assert again.stdout == done.stdout
+
+
+def test_a_setting_is_scored_before_and_after(tmp_path: Path) -> None:
+    (setting,) = scores.settings(["sample-lora"])
+    files = scores.data_files("sample", None, tmp_path, choose=False)
+    done = scores.run_setting(setting, 0, files, tmp_path / "run", model="yuan2-mini", more=SHORT)
+    assert done["before"]["f1"] >= 0 and done["after"]["rows"] == done["before"]["rows"] == 80
 
 
 def test_a_change_needs_a_name(tmp_path: Path) -> None:
