@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import (
     AutoModelForCausalLM,
@@ -111,9 +111,11 @@ def test_beside_text_there_is_no_padding(examples: list[int]) -> None:
     assert all(row.padding == 0 for row in itertools.islice(made, 40))
 
 
-@given(st.lists(st.floats(0.1, 10), min_size=3, max_size=3))
+@settings(max_examples=40)
+@given(st.lists(st.floats(0.7, 10), min_size=3, max_size=3))
 def test_shares_are_by_tokens_as_weighted(weights: list[float]) -> None:
-    """Text, long and short; and examples, which fill a row together: to within the longest document and a row."""
+    """Text, long and short; and examples, which fill a row together: to within the longest document and a row,
+    where the weights leave text as much as fills the gaps behind examples, a token in sixteen here."""
     sources = (Made([300, 5], cuttable=True), Made([3], cuttable=True), Made([2, 9, 4], cuttable=False))
     made = packer(*sources, weights=weights, endless=True)
     for _ in range(1200):

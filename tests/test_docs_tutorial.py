@@ -123,7 +123,8 @@ def as_shown(block: Block, output: str) -> str:
     from yuantune.resources import RESOURCES
 
     output = output.replace(str(RESOURCES.parent), "…/site-packages/yuantune")
-    lines = [line.rstrip() for line in output.strip("\n").splitlines() if "%|" not in line]
+    output = re.sub(r"\r?[^\r\n]*%\|[^\r\n]*\n?", "", output)
+    lines = [line.rstrip() for line in output.strip("\n").splitlines()]
     head = int(block.marks.get("head", len(lines)))
     return "".join(line + "\n" for line in [*lines[:head], *(["…"] if len(lines) > head else [])])
 
