@@ -41,7 +41,7 @@ class SupervisedTrainer(Trainer):
 
     # --------------------------------------------------------------------------------------------- the step
     def training_step(
-        self, model: nn.Module, inputs: AnyBatch, num_items_in_batch: torch.Tensor | int | None = None
+        self, model: nn.Module, inputs: Any, num_items_in_batch: torch.Tensor | int | None = None
     ) -> torch.Tensor:
         """One micro-batch: forward, loss, backward. The optimizer moves after the last one of the step."""
         model.train()
@@ -64,7 +64,7 @@ class SupervisedTrainer(Trainer):
         return moved
 
     def _get_num_items_in_batch(
-        self, batch_samples: Sequence[AnyBatch], device: torch.device
+        self, batch_samples: Sequence[Mapping[str, Any]], device: torch.device
     ) -> torch.Tensor | int | None:
         """Supervised weight of a whole optimizer step, over micro-batches and processes."""
         total = sum((batch["weight_S"].sum() for batch in batch_samples), torch.zeros(())).to(device)
