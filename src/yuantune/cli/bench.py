@@ -71,9 +71,9 @@ def _print(lines: list[Line], title: str) -> None:
     from yuantune.study.recipes import RECIPES
 
     table = Table(title=escape(title), title_justify="left")
-    names = ("recipe", "examples/s", "ratio", "s/step", "tokens/step", "peak GiB", "GFLOP/s", "of products", "")
+    names = ("recipe", "examples/s", "ratio", "s/step", "tokens/step", "peak GiB", "GFLOP/s", "of products")
     for name in names:
-        table.add_column(name, justify="left" if name in ("recipe", "") else "right")
+        table.add_column(name, justify="left" if name == "recipe" else "right")
     for line in lines:
         figures = [
             f"{line.examples_per_second:.2f}",
@@ -85,8 +85,10 @@ def _print(lines: list[Line], title: str) -> None:
             f"{line.achieved_flops_per_second / max(line.gemm_flops_per_second, 1):.0%}",
         ]
         shown = ["–"] * len(figures) if line.error else figures
-        table.add_row(line.recipe, *shown, escape(line.error or RECIPES[line.recipe]))
+        table.add_row(line.recipe, *shown)
     out.print(table)
+    for line in lines:
+        out.print(f"{line.recipe}: {line.error or RECIPES[line.recipe]}", markup=False)
     for line in [line for line in lines if not line.error][:1]:
         required, products = line.required_flops / 1e9, line.gemm_flops_per_second / 1e9
         out.print(
