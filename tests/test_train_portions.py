@@ -11,10 +11,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
-from transformers import TrainingArguments
 
 from tests.test_batch_layout import batches
 from tests.test_models_grouped import built, typical
+from tests.test_train_step import plain_steps
 from yuantune.batch.collate import collate
 from yuantune.batch.layout import lay_out
 from yuantune.data.examples import Example, ExampleSet
@@ -39,24 +39,7 @@ def test_portions_hold_every_row_once_within_the_bound(rows: list[Example], most
 
 
 def trainer(folder: Path, batch: int, accumulation: int, lay: Any = lay_out, **more: Any) -> RowsTrainer:
-    args = TrainingArguments(
-        output_dir=str(folder),
-        per_device_train_batch_size=batch,
-        gradient_accumulation_steps=accumulation,
-        max_steps=2,
-        learning_rate=0.1,
-        optim="sgd",
-        lr_scheduler_type="constant",
-        max_grad_norm=0.0,
-        remove_unused_columns=False,
-        logging_steps=1,
-        save_strategy="no",
-        disable_tqdm=True,
-        dataloader_pin_memory=False,
-        use_cpu=True,
-        data_seed=3,
-        seed=3,
-    )
+    args = plain_steps(folder, batch, accumulation, max_steps=2, learning_rate=0.1, seed=3)
     tuned = get_peft_model(
         built("yuan"),
         LoraConfig(task_type="CAUSAL_LM", target_modules=["v_proj", "up_proj"], init_lora_weights=False),

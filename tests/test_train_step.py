@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -33,14 +34,13 @@ def rows() -> ExampleSet:
     return made
 
 
-def trainer(folder: Path, batch: int, accumulation: int) -> SupervisedTrainer:
-    args = TrainingArguments(
+def plain_steps(folder: Path, batch: int, accumulation: int, **more: Any) -> TrainingArguments:
+    """Steps of bare gradient descent."""
+    return TrainingArguments(
         output_dir=str(folder),
         per_device_train_batch_size=batch,
         per_device_eval_batch_size=batch,
         gradient_accumulation_steps=accumulation,
-        max_steps=1,
-        learning_rate=0.5,
         optim="sgd",
         lr_scheduler_type="constant",
         max_grad_norm=0.0,
@@ -51,10 +51,14 @@ def trainer(folder: Path, batch: int, accumulation: int) -> SupervisedTrainer:
         dataloader_pin_memory=False,
         use_cpu=True,
         data_seed=3,
+        **more,
     )
+
+
+def trainer(folder: Path, batch: int, accumulation: int) -> SupervisedTrainer:
     return SupervisedTrainer(
         model=tiny(),
-        args=args,
+        args=plain_steps(folder, batch, accumulation, max_steps=1, learning_rate=0.5),
         train_dataset=rows(),
         eval_dataset=rows(),
         data_collator=functools.partial(collate, pad_id=0),

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from recipes.yuan2_mini.files import MANIFEST
+from recipes.yuan2_mini.files import MANIFEST, read_json
 from recipes.yuan2_mini.memory import memory_test
 from recipes.yuan2_mini.shipping import describe, install_model
 from recipes.yuan2_mini.tokens import make_tokenizer
@@ -181,10 +181,7 @@ def _trained(run: Path) -> bool:
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:
-    if not path.is_file():
-        return None
-    value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return value
+    return read_json(path) if path.is_file() else None
 
 
 def _say(text: str) -> None:

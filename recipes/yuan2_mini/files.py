@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import lzma
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 MANIFEST = "manifest.json"
 TEXT, TEXT_EVAL = "text", "text-eval.txt.xz"
@@ -23,6 +24,12 @@ def read_lines(path: Path) -> Iterator[str]:
     with lzma.open(path, "rt", encoding="utf-8", newline="\n") as file:
         for line in file:
             yield line.rstrip("\r\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object that a file holds."""
+    value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return value
 
 
 @dataclass(slots=True)

@@ -7,10 +7,9 @@ import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from recipes.yuan2_mini.curves import plot, read_parts
-from recipes.yuan2_mini.files import MANIFEST
+from recipes.yuan2_mini.files import MANIFEST, read_json
 
 from yuantune.data.writing import write_text
 from yuantune.train.folder import PRETRAINING_FILE
@@ -32,7 +31,7 @@ def install_model(model: Path, tokenizer: Path, target: Path) -> None:
     loaded.save_pretrained(str(target))
     (target / WEIGHTS).chmod(0o644)
     (target / "generation_config.json").unlink(missing_ok=True)  # It repeats the config's token ids.
-    config = json.loads((target / "config.json").read_text(encoding="utf-8"))
+    config = read_json(target / "config.json")
     config.pop("transformers_version", None)
     write_text(target / "config.json", json.dumps(config, indent=2) + "\n")
     for name in TOKENIZER_FILES:
@@ -46,15 +45,10 @@ def describe(runs: Sequence[Path], data: Path, memory: Path, target: Path) -> No
     plot(parts, target / CURVES)
     names = sorted(("config.json", WEIGHTS, *TOKENIZER_FILES))
     manifest = {
-        "data": _read(data / MANIFEST),
+        "data": read_json(data / MANIFEST),
         "training": [part.figures() for part in parts],
-        "versions": _read(runs[0] / PRETRAINING_FILE)["versions"],
-        "memory": _read(memory),
+        "versions": read_json(runs[0] / PRETRAINING_FILE)["versions"],
+        "memory": read_json(memory),
         "files": {name: hashlib.sha256((target / name).read_bytes()).hexdigest() for name in names},
     }
     write_text(target / MANIFEST, json.dumps(manifest, ensure_ascii=False, indent=2) + "\n")
-
-
-def _read(path: Path) -> dict[str, Any]:
-    value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return value

@@ -112,6 +112,13 @@ def tokens_that_fit(
     return max((memory_of(device) // 2 - trained) // one.activations, 1)
 
 
+def is_exhausted(error: BaseException) -> bool:
+    """Whether an error says that memory has ended; torch's allocator for CPUs has no class for it."""
+    from torch import OutOfMemoryError
+
+    return isinstance(error, OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
+
+
 def memory_of(device: torch.device) -> int:
     """Bytes of memory that this process may have on `device`, all of it."""
     import torch

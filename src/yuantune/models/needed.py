@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from yuantune.models.loss import plain_head
-from yuantune.models.probe import ROUNDING, inner, instead_of, trial
+from yuantune.models.probe import ROUNDING, decoder_layers, inner, instead_of, trial
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -62,20 +62,16 @@ def parts_of(model: PreTrainedModel) -> list[nn.Module]:
     """The modules of the last layer that need not see every token; none where the model's head is not plain, the
     layer is built otherwise, or a trial gives another result."""
     bare = inner(model)
-    layer = _last_layer(bare)
-    if layer is None or plain_head(model) is None:
+    layers = decoder_layers(bare)
+    if layers is None or plain_head(model) is None:
         return []
+    layer = layers[-1]
     if bare not in _KNOWN:
         _KNOWN[bare] = _names(bare, layer)
     return [layer.get_submodule(name) for name in _KNOWN[bare]]
 
 
 _KNOWN: WeakKeyDictionary[nn.Module, tuple[str, ...]] = WeakKeyDictionary()
-
-
-def _last_layer(bare: PreTrainedModel) -> nn.Module | None:
-    layers = getattr(bare.get_decoder(), "layers", None)
-    return layers[-1] if isinstance(layers, nn.ModuleList) and len(layers) else None
 
 
 def _names(bare: PreTrainedModel, layer: nn.Module) -> tuple[str, ...]:

@@ -33,6 +33,12 @@ def inner(model: PreTrainedModel) -> PreTrainedModel:
         model = within
 
 
+def decoder_layers(model: PreTrainedModel) -> nn.ModuleList | None:
+    """The layers of the model's decoder in their order; None where they are kept otherwise."""
+    layers = getattr(inner(model).get_decoder(), "layers", None)
+    return layers if isinstance(layers, nn.ModuleList) and len(layers) else None
+
+
 @contextmanager
 def trial(model: PreTrainedModel) -> Iterator[None]:
     """Within, the model answers without dropout and without gradients; then it is in the mode that it was in."""

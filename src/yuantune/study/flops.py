@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from yuantune.batch.layout import lay_out
 from yuantune.data.examples import Example
+from yuantune.models.probe import decoder_layers
 
 if TYPE_CHECKING:
     import torch
@@ -66,7 +67,7 @@ def work_of(examples: Sequence[Example]) -> Work:
 def matrices(model: PreTrainedModel) -> list[Matrix]:
     """The matrices of the decoder layers, convolutions among them, of a model or a meta model."""
     found = []
-    for at, layer in enumerate(model.get_decoder().layers):
+    for at, layer in enumerate(decoder_layers(model) or ()):
         for path, parameter in layer.named_parameters():
             if parameter.dim() < 2 or "lora_" in path:
                 continue

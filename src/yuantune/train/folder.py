@@ -320,13 +320,14 @@ def failures(folder: Path) -> Iterator[None]:
 
     torch and safetensors report a full disk each in their own way, and not as OSError."""
     from safetensors import SafetensorError
-    from torch import OutOfMemoryError
+
+    from yuantune.models.memory import is_exhausted
 
     try:
         yield
     except (OSError, SafetensorError, RuntimeError, MemoryError, EOFError, UnpicklingError) as error:
         text = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        if isinstance(error, OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in text:
+        if is_exhausted(error):
             raise WorkFailed(
                 "there is not enough memory for a training step",
                 hint="set train.per_device_train_batch_size lower and train.gradient_accumulation_steps higher, or "

@@ -18,7 +18,9 @@ import torch
 from torch import nn
 
 from yuantune.data.examples import Example
+from yuantune.data.writing import write_text
 from yuantune.errors import RunError
+from yuantune.models.memory import is_exhausted
 from yuantune.train.grouping import Collator
 from yuantune.train.step import AnyBatch, SupervisedTrainer
 
@@ -81,7 +83,7 @@ class RowsTrainer(SupervisedTrainer):
                     total = total + super().training_step(model, part, num_items_in_batch)
                 return total
             except (RuntimeError, MemoryError) as error:
-                if not _out_of_memory(error) or len(parts) == len(inputs) or self.args.world_size > 1:
+                if not is_exhausted(error) or len(parts) == len(inputs) or self.args.world_size > 1:
                     raise
             # Outside of the handler: the error holds what the step had computed.
             model.zero_grad(set_to_none=True)
@@ -116,7 +118,7 @@ class RowsTrainer(SupervisedTrainer):
         super()._save(output_dir, state_dict)
         if self.args.should_save and self._lowered:
             path = Path(output_dir or self.args.output_dir) / PORTIONS_FILE
-            path.write_text(json.dumps({"most_tokens": self.most_tokens}) + "\n", encoding="utf-8")
+            write_text(path, json.dumps({"most_tokens": self.most_tokens}) + "\n")
 
     def restore(self, checkpoint: Path) -> None:
         """Compute portions as they were when the checkpoint was written. Raises RunError where it is damaged."""
@@ -132,10 +134,6 @@ class RowsTrainer(SupervisedTrainer):
 def _learnt(rows: Rows) -> torch.Tensor:
     """How many supervised tokens each row has; nothing predicts the first of a row."""
     return torch.tensor([float(sum(row.supervised[1:])) for row in rows])
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def _free(device: torch.device) -> None:
