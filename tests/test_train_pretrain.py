@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import shutil
 import signal
 from pathlib import Path
@@ -346,28 +347,80 @@ def test_muon_moves_the_hidden_matrices(yuan_folder: Path) -> None:
 
 
 def test_muon_beside_adamw_is_each_alone() -> None:
-    from yuantune.train.muon import MuonAdamW
+    from yuantune.train.muon import CoupledAdamW, MuonAdamW
 
     torch.manual_seed(0)
-    start = [torch.randn(*shape) for shape in ((6, 4), (6, 4, 2, 1), (5,))]
+    start = [torch.randn(*shape) for shape in ((6, 4), (6, 4, 2, 1), (5,), (9, 4))]
     together, apart = ([torch.nn.Parameter(each.clone()) for each in start] for _ in range(2))
     flat = torch.nn.Parameter(start[1].flatten(1).clone())
     muon = {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.1}
-    both = MuonAdamW(together[:2], [{"params": together[2:], "weight_decay": 0.0}], muon=muon, adamw={"lr": 0.2})
+    tables, rest = ([{"params": [each], "weight_decay": 0.0}] for each in (together[3], together[2]))
+    whole = MuonAdamW(together[:2], tables, rest, muon=muon, adamw={"lr": 0.2})
     one = torch.optim.Muon([apart[0], flat], adjust_lr_fn="match_rms_adamw", **muon)
-    other = torch.optim.AdamW(apart[2:], lr=0.2, weight_decay=0.0)
+    other = torch.optim.AdamW(apart[2:3], lr=0.2, weight_decay=0.0)
+    third = CoupledAdamW(apart[3:], lr=0.2)
     for _ in range(3):
         gradients = [torch.randn_like(each) for each in start]
         for weight, gradient in zip(together, gradients, strict=True):
             weight.grad = gradient
         apart[0].grad, flat.grad, apart[2].grad = gradients[0], gradients[1].flatten(1), gradients[2]
-        for optimizer in (both, one, other):
+        apart[3].grad = gradients[3]
+        for optimizer in (whole, one, other, third):
             optimizer.step()
         # As a run does that goes on from a checkpoint.
-        both.load_state_dict(both.state_dict())
+        whole.load_state_dict(whole.state_dict())
     assert torch.equal(together[0], apart[0])
     assert torch.equal(together[1].flatten(1), flat)
     assert torch.equal(together[2], apart[2])
+    assert torch.equal(together[3], apart[3])
+
+
+def test_coupled_adamw_is_adamw_with_one_second_moment_a_column() -> None:
+    """Against the paper's formula, number by number; a single row is torch's AdamW."""
+    from yuantune.train.muon import CoupledAdamW
+
+    torch.manual_seed(0)
+    rate, beta1, beta2, eps, decay = 0.1, 0.8, 0.95, 1e-3, 0.2
+    options = {"lr": rate, "betas": (beta1, beta2), "eps": eps, "weight_decay": decay}
+    start_VD = torch.randn(5, 3, dtype=torch.float64)
+    table, row, as_torch = (torch.nn.Parameter(each.clone()) for each in (start_VD, start_VD[:1], start_VD[:1]))
+    coupled, alone = CoupledAdamW([table], **options), CoupledAdamW([row], **options)
+    adamw = torch.optim.AdamW([as_torch], **options)
+    value, first, second = start_VD.tolist(), [[0.0] * 3 for _ in range(5)], [0.0] * 3
+    for step in range(1, 5):
+        gradient = torch.randn(5, 3, dtype=torch.float64) * torch.tensor([[3.0], [1.0], [1e-3], [0.0], [1e-6]])
+        table.grad, row.grad, as_torch.grad = gradient, gradient[:1].clone(), gradient[:1].clone()
+        for optimizer in (coupled, alone, adamw):
+            optimizer.step()
+        g = gradient.tolist()
+        for d in range(3):
+            second[d] = beta2 * second[d] + (1 - beta2) * sum(g[v][d] ** 2 for v in range(5)) / 5
+            for v in range(5):
+                first[v][d] = beta1 * first[v][d] + (1 - beta1) * g[v][d]
+                update = first[v][d] / (1 - beta1**step) / (math.sqrt(second[d] / (1 - beta2**step)) + eps)
+                value[v][d] = value[v][d] * (1 - rate * decay) - rate * update
+    torch.testing.assert_close(table.detach(), torch.tensor(value, dtype=torch.float64), rtol=1e-12, atol=0)
+    torch.testing.assert_close(row.detach(), as_torch.detach(), rtol=1e-12, atol=1e-15)
+
+
+def test_rare_tokens_stay_apart_with_muon(tmp_path: Path) -> None:
+    """The tokens that never occur keep their places; Adam by itself moves them all the same way."""
+    from yuantune.train.muon import CoupledAdamW
+
+    torch.manual_seed(0)
+    start_VD, seen_ND = torch.randn(1000, 8) * 0.1, torch.randn(64, 8) + 1.0
+    likeness: dict[Any, float] = {}
+    for make in (torch.optim.AdamW, CoupledAdamW):
+        table = torch.nn.Parameter(start_VD.clone())
+        optimizer = make([table], lr=0.03, weight_decay=0.0)
+        for _ in range(100):
+            optimizer.zero_grad()
+            torch.nn.functional.cross_entropy(seen_ND @ table.T, torch.arange(64) % 4).backward()
+            optimizer.step()
+        rare_VD = torch.nn.functional.normalize(table.detach()[4:])
+        likeness[make] = float((rare_VD @ rare_VD.T).mean())
+    assert likeness[torch.optim.AdamW] > 0.9
+    assert likeness[CoupledAdamW] < 0.1
 
 
 def test_a_run_with_muon_goes_on_bit_for_bit(tmp_path: Path, sources: Path) -> None:

@@ -8,7 +8,7 @@ from random import Random
 
 from . import lexicon
 from .people import PROVINCIAL, TOWNS
-from .wordlists import COMMON_CHARACTERS, words
+from .wordlists import any_character, words
 
 LAST_YEAR = 2024
 _DIGITS = "〇一二三四五六七八九"
@@ -193,7 +193,8 @@ def _brand(life: Life) -> str:
 
 def _character(life: Life) -> str:
     """A character that invented names are made of; now and then any other."""
-    return life.draw.choice(words("brand_characters") if life.draw.random() < 0.9 else COMMON_CHARACTERS)
+    draw = life.draw
+    return draw.choice(words("brand_characters")) if draw.random() < 0.8 else any_character(draw)
 
 
 def _phone(life: Life) -> str:

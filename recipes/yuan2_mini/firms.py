@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 
 from .people import PLACES, country, province, region, town, transliterated_name, with_suffix
-from .wordlists import COMMON_CHARACTERS, Weighted, listed, words
+from .wordlists import Weighted, any_character, listed, words
 
 Brands = Sequence[str] | None
 ORDINALS = "一二三四五六七八九十"
@@ -53,14 +53,14 @@ LATIN_FORMS = (
 
 
 def own_name(draw: random.Random, brands: Brands = None) -> str:
-    """What a firm calls itself: two characters mostly; sometimes one of `brands`."""
+    """What a firm calls itself: two characters mostly, any in one firm of five; sometimes one of `brands`."""
     chance = draw.random()
-    if brands and chance < 0.4:
+    if brands and chance < 0.35:
         return draw.choice(brands)
-    if chance < 0.8:
+    if chance < 0.7:
         return draw.choice(BRAND_CHARACTERS) + draw.choice(BRAND_CHARACTERS)
     if chance < 0.9:
-        return "".join(draw.choice(COMMON_CHARACTERS) for _ in range(2))
+        return "".join(any_character(draw) for _ in range(draw.choice((2, 2, 2, 3))))
     return "".join(draw.choice(BRAND_CHARACTERS) for _ in range(draw.choice((1, 3, 3, 4))))
 
 

@@ -6,7 +6,7 @@ import random
 
 from .firms import INDUSTRIES, Brands
 from .people import country, province, region, town, transliterated_name, with_suffix
-from .wordlists import COMMON_CHARACTERS, listed, words
+from .wordlists import any_character, listed, words
 
 
 def university(draw: random.Random) -> str:
@@ -193,6 +193,6 @@ def county(draw: random.Random, brands: Brands = None) -> str:
 
 def village(draw: random.Random, brands: Brands = None) -> str:
     """A township, village, commune or street."""
-    name = draw.choice(COMMON_CHARACTERS) + draw.choice("家山河溪桥塘庄桥湾店岭泉坪口台洼堡屯")
+    name = any_character(draw) + draw.choice("家山河溪桥塘庄桥湾店岭泉坪口台洼堡屯")
     place = draw.choice(("", town(draw), town(draw) + "县", town(draw) + "市"))
     return place + name + draw.choice(listed("村 镇 乡 公社 街道 社区 大队 居委会 村委会 农场 林场"))

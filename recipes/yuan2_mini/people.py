@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from .wordlists import COMMON_CHARACTERS, RARE_CHARACTERS, Weighted, by_rank, listed, words
+from .wordlists import Weighted, any_character, by_rank, listed, words
 
 SURNAMES = by_rank(words("surnames"), flat=12)
 GIVEN = by_rank(words("given"), flat=120)
@@ -55,7 +55,7 @@ def person(draw: random.Random) -> str:
 
 
 def chinese_name(draw: random.Random) -> str:
-    """Surname and one or two given characters; one name in ten has a character that names seldom have."""
+    """Surname and one or two given characters; one name in seven has a character that names seldom have."""
     surname = SURNAMES.pick(draw)
     size = 1 if draw.random() < 0.16 else 2
     given = "".join(_given_character(draw) for _ in range(size))
@@ -63,20 +63,16 @@ def chinese_name(draw: random.Random) -> str:
 
 
 def _given_character(draw: random.Random) -> str:
-    chance = draw.random()
-    if chance < 0.93:
-        return GIVEN.pick(draw)
-    return draw.choice(COMMON_CHARACTERS if chance < 0.98 else RARE_CHARACTERS)
+    return GIVEN.pick(draw) if draw.random() < 0.92 else any_character(draw)
 
 
 def _any_characters(draw: random.Random) -> str:
     """A name of arbitrary characters, so that a reader must copy it and cannot know it."""
-    size = draw.choice((2, 3, 3, 3, 4))
-    return "".join(draw.choice(COMMON_CHARACTERS if draw.random() < 0.7 else RARE_CHARACTERS) for _ in range(size))
+    return "".join(any_character(draw) for _ in range(draw.choice((2, 3, 3, 3, 4))))
 
 
 def _surname_and_any(draw: random.Random) -> str:
-    return SURNAMES.pick(draw) + "".join(draw.choice(COMMON_CHARACTERS) for _ in range(draw.choice((1, 2, 2))))
+    return SURNAMES.pick(draw) + "".join(any_character(draw) for _ in range(draw.choice((1, 2, 2))))
 
 
 def _double_surname(draw: random.Random) -> str:
@@ -167,9 +163,9 @@ def place(draw: random.Random) -> str:
 
 _KINDS = Weighted(
     (
-        (83, chinese_name),
-        (5, _any_characters),
-        (5, _surname_and_any),
+        (78, chinese_name),
+        (9, _any_characters),
+        (6, _surname_and_any),
         (1, _double_surname),
         (1, _uyghur),
         (1, _tibetan_or_mongolian),

@@ -61,3 +61,13 @@ COMMON_CHARACTERS = characters_of_gb2312(range(16, 56))
 """3,755 characters."""
 RARE_CHARACTERS = characters_of_gb2312(range(56, 88))
 """3,008 characters."""
+OTHER_CHARACTERS = "".join(sorted(set(map(chr, range(0x4E00, 0x9FA6))) - {*COMMON_CHARACTERS, *RARE_CHARACTERS}))
+"""The 14,139 further Han characters of Unicode 1.1; hardly any is a piece of its own to a small tokenizer."""
+
+
+def any_character(draw: random.Random) -> str:
+    """A Han character that nothing else tells of: a reader must copy it and cannot know it."""
+    return draw.choice(_ANY.pick(draw))
+
+
+_ANY = Weighted(((50, COMMON_CHARACTERS), (46, RARE_CHARACTERS), (4, OTHER_CHARACTERS)))

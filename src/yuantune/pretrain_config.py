@@ -112,7 +112,8 @@ class PretrainStepSection(StepSection):
     weight_decay: float = Field(default=0.1, ge=0)
     """AdamW's decay of the weights (norms and biases are left out)."""
     optim: str = "adamw_torch"
-    """The optimizer, by its name in transformers; or muon: Muon for the hidden matrices, AdamW for the rest."""
+    """The optimizer, by its name in transformers; or muon: Muon for the hidden matrices, AdamW for the rest,
+    with one second moment a column for embeddings and head (coupled Adam)."""
     muon_learning_rate: float | None = Field(default=None, gt=0)
     """Peak learning rate of Muon's matrices, whose updates are as large as AdamW's; null: learning_rate."""
     muon_momentum: float = Field(default=0.95, ge=0, lt=1)

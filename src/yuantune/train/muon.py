@@ -1,4 +1,4 @@
-"""Muon for the hidden matrices, AdamW for everything else, as one optimizer.
+"""Muon for the hidden matrices, coupled AdamW for embeddings and head, AdamW for the rest, as one optimizer.
 
 Muon makes the momentum of a matrix orthogonal before it is added, so that all directions of a weight are learnt at
 one pace. Embeddings, the head, norms and biases are no such maps. Sources: Jordan et al., "Muon: An optimizer for
@@ -12,12 +12,56 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 
+class CoupledAdamW(torch.optim.Optimizer):
+    """AdamW for tables of one row a token (V, D), where all rows share one second moment: the rows' mean (D,).
+
+    Every softmax pushes each token that was not right a little away from the hidden state. Of a token that hardly
+    ever occurs these pushes are all there is, all alike; Adam by itself makes full steps of them, and the rows of
+    rare tokens run to one and the same place. Measured by all rows they stay small. Source: Stollenwerk and
+    Stollmann, "Better Embeddings with Coupled Adam" (arXiv:2502.08441)."""
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """Move every table that has a gradient."""
+        for group in self.param_groups:
+            for table in group["params"]:
+                if table.grad is not None:
+                    self._move(table, **{key: group[key] for key in ("lr", "betas", "eps", "weight_decay")})
+
+    def _move(
+        self, table_VD: Tensor, lr: float, betas: tuple[float, float], eps: float, weight_decay: float
+    ) -> None:
+        state, gradient_VD = self.state[table_VD], table_VD.grad
+        assert gradient_VD is not None
+        if not state:
+            state["step"] = torch.zeros((), dtype=torch.float32)
+            state["exp_avg"] = torch.zeros_like(table_VD)
+            state["exp_avg_sq"] = table_VD.new_zeros(table_VD.shape[-1])
+        state["step"] += 1
+        unbiased = [1 - beta ** float(state["step"]) for beta in betas]
+        state["exp_avg"].lerp_(gradient_VD, 1 - betas[0])
+        state["exp_avg_sq"].lerp_(gradient_VD.square().mean(0), 1 - betas[1])
+        scale_D = (state["exp_avg_sq"] / unbiased[1]).sqrt() + eps
+        table_VD.mul_(1 - lr * weight_decay)
+        table_VD.addcdiv_(state["exp_avg"], scale_D.expand_as(table_VD), value=-lr / unbiased[0])
+
+
 class MuonAdamW(torch.optim.Optimizer):
-    """torch's Muon and AdamW side by side; `adamw_groups` come first.
+    """torch's AdamW, CoupledAdamW and torch's Muon side by side, their groups in this order.
 
     A matrix may have more than two dimensions (a convolution over time): it is the map from all but the first of
     them to the first."""
@@ -25,20 +69,25 @@ class MuonAdamW(torch.optim.Optimizer):
     def __init__(
         self,
         matrices: list[nn.Parameter],
-        adamw_groups: list[dict[str, Any]],
+        tables: list[dict[str, Any]],
+        rest: list[dict[str, Any]],
         *,
         muon: dict[str, Any],
         adamw: dict[str, Any],
     ) -> None:
         # A view shares the weight's memory; its gradient is put in place before a step.
         self._views = [(each, each if each.ndim == 2 else each.detach().flatten(1)) for each in matrices]
-        self._adamw = torch.optim.AdamW(adamw_groups, **adamw)
-        self._muon = torch.optim.Muon([view for _, view in self._views], adjust_lr_fn="match_rms_adamw", **muon)
+        views = [view for _, view in self._views]
+        self._parts: dict[str, torch.optim.Optimizer] = {
+            "adamw": torch.optim.AdamW(rest, **adamw),
+            "coupled": CoupledAdamW(tables, **adamw),
+            "muon": torch.optim.Muon(views, adjust_lr_fn="match_rms_adamw", **muon),
+        }
         super().__init__(self._groups(), {})
 
     def _groups(self) -> list[dict[str, Any]]:
-        """The groups of both, the very objects: what a scheduler writes into them holds."""
-        return [*self._adamw.param_groups, *self._muon.param_groups]
+        """The groups of all, the very objects: what a scheduler writes into them holds."""
+        return [group for part in self._parts.values() for group in part.param_groups]
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
@@ -46,23 +95,29 @@ class MuonAdamW(torch.optim.Optimizer):
         for weight, view in self._views:
             if view is not weight:
                 view.grad = None if weight.grad is None else weight.grad.flatten(1)
-        self._adamw.step()
-        self._muon.step()
+        for part in self._parts.values():
+            part.step()
 
     def state_dict(self) -> dict[str, Any]:
-        """Both states."""
-        return {"adamw": self._adamw.state_dict(), "muon": self._muon.state_dict()}
+        """The states of all."""
+        return {name: part.state_dict() for name, part in self._parts.items()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Both states back."""
-        self._adamw.load_state_dict(state_dict["adamw"])
-        self._muon.load_state_dict(state_dict["muon"])
+        """The states of all back."""
+        for name, part in self._parts.items():
+            part.load_state_dict(state_dict[name])
         self.param_groups = self._groups()
 
 
 def hidden_matrices(model: PreTrainedModel) -> list[str]:
     """The names of the weights that Muon moves: of two dimensions or more, neither embedding nor head."""
+    tables = token_tables(model)
+    return [name for name, each in model.named_parameters() if each.ndim >= 2 and name not in tables]
+
+
+def token_tables(model: PreTrainedModel) -> list[str]:
+    """The names of the weights that have a row for each token or position: embeddings and head."""
     head = model.get_output_embeddings()
     embeddings = [module for module in model.modules() if isinstance(module, nn.Embedding)]
-    outer = {weight for module in [*embeddings, *([head] if head else [])] for weight in module.parameters()}
-    return [name for name, each in model.named_parameters() if each.ndim >= 2 and each not in outer]
+    tables = {module.weight for module in [*embeddings, *([head] if head else [])]}
+    return [name for name, each in model.named_parameters() if each in tables]

@@ -19,7 +19,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from yuantune.batch.pack import PackedBatch, Packer, Row, collate_rows
 from yuantune.data.writing import write_text
 from yuantune.errors import RunError
-from yuantune.train.muon import MuonAdamW, hidden_matrices
+from yuantune.train.muon import MuonAdamW, hidden_matrices, token_tables
 from yuantune.train.progress import EVAL_OF
 from yuantune.train.step import SupervisedTrainer, perplexity
 
@@ -104,16 +104,22 @@ class PackedTrainer(SupervisedTrainer):
         if self.muon is None or self.optimizer is not None:
             return super().create_optimizer(model)
         weights = dict(self.model.named_parameters())
-        matrices = hidden_matrices(self.model)
-        decayed = self.get_decay_parameter_names(self.model)
-        groups = [
-            {"params": [each for name, each in rest if (name in decayed) == decays], "weight_decay": decay}
-            for decays, decay in ((True, self.args.weight_decay), (False, 0.0))
-            if (rest := [(name, each) for name, each in weights.items() if name not in matrices])
-        ]
-        args = self.args
-        adamw = {"lr": args.learning_rate, "betas": (args.adam_beta1, args.adam_beta2), "eps": args.adam_epsilon}
-        self.optimizer = MuonAdamW([weights[name] for name in matrices], groups, muon=self.muon, adamw=adamw)
+        matrices, tables = hidden_matrices(self.model), token_tables(self.model)
+        args, decayed = self.args, self.get_decay_parameter_names(self.model)
+
+        def groups(names: list[str]) -> list[dict[str, Any]]:
+            return [
+                {"params": [weights[name] for name in names if (name in decayed) == decays], "weight_decay": decay}
+                for decays, decay in ((True, args.weight_decay), (False, 0.0))
+            ]
+
+        self.optimizer = MuonAdamW(
+            [weights[name] for name in matrices],
+            groups(tables),
+            groups([name for name in weights if name not in {*matrices, *tables}]),
+            muon=self.muon,
+            adamw={"lr": args.learning_rate, "betas": (args.adam_beta1, args.adam_beta2), "eps": args.adam_epsilon},
+        )
         return self.optimizer
 
     # --------------------------------------------------------------------------------------------- log
