@@ -20,6 +20,7 @@ from yuantune.batch.layout import lay_out
 from yuantune.data.examples import Example, ExampleSet
 from yuantune.errors import RunError
 from yuantune.models.memory import memory_of, tokens_that_fit
+from yuantune.train import portions as portions_module
 from yuantune.train import step as step_module
 from yuantune.train.portions import PORTIONS_FILE, RowsTrainer, cut
 
@@ -121,6 +122,36 @@ def test_a_step_that_does_not_fit_begins_again(tmp_path: Path, whole: Any, monke
     (tmp_path / "checkpoint" / PORTIONS_FILE).write_text("{}", encoding="utf-8")
     with pytest.raises(RunError, match="damaged"):
         again.restore(tmp_path / "checkpoint")
+
+
+@pytest.mark.parametrize("most", [None, 1])
+def test_activations_are_computed_again_where_portions_would_cost_more(
+    tmp_path: Path, whole: Any, monkeypatch: pytest.MonkeyPatch, most: int | None
+) -> None:
+    """In one portion (the next smaller ones compute the prompt too often), and in portions of single rows."""
+    notes: list[str] = []
+    run = trainer(tmp_path, 8, 1, most_tokens=most, may_checkpoint=True, note=notes.append)
+    compute = step_module.supervised_loss
+
+    def full(model: Any, *args: Any, **batch: Any) -> torch.Tensor:
+        if not model.base_model.model.is_activation_checkpointing:
+            raise torch.OutOfMemoryError("out of memory")
+        return compute(model, *args, **batch)
+
+    monkeypatch.setattr(step_module, "supervised_loss", full)
+    monkeypatch.setattr(portions_module, "COMPUTED_AGAIN", 1.01)
+    run.train()
+    check(run, whole)
+    assert (
+        len(notes) == 1 and "step 1 did not fit into memory; it begins again with gradient checkpoint" in notes[0]
+    )
+    run.save_weights = lambda model, folder: None
+    run._save(str(tmp_path / "checkpoint"))
+    again = trainer(tmp_path / "again", 8, 1, may_checkpoint=True)
+    again.restore(tmp_path / "checkpoint")
+    assert again.args.activation_checkpointing and again.most_tokens == most
+    again.train()
+    assert len(notes) == 1
 
 
 def test_a_row_that_does_not_fit_alone_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

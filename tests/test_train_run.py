@@ -388,6 +388,21 @@ def test_what_saves_memory_changes_nothing(finished: tuple[Path, Path], tmp_path
     assert (tmp_path / "run" / "log.jsonl").read_bytes() == (run / "log.jsonl").read_bytes()
 
 
+def test_little_memory_changes_nothing_but_is_said(
+    finished: tuple[Path, Path], tmp_path: Path, yuan_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from yuantune.train import plan
+
+    run, data = finished
+    monkeypatch.setattr(plan, "fitting", lambda *args, **options: {False: 1, True: 10**9})
+    said = io.StringIO()
+    fine_tune(config(yuan_folder, data, tmp_path / "run"), console=Console(file=said, soft_wrap=True))
+    assert (
+        "note: gradient checkpointing is on: without it, half of the memory holds about 1 tokens" in said.getvalue()
+    )
+    assert (tmp_path / "run" / "log.jsonl").read_bytes() == (run / "log.jsonl").read_bytes()
+
+
 def test_no_disk_space(tmp_path: Path, yuan_folder: Path, rows_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))

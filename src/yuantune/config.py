@@ -158,9 +158,9 @@ class StepSection(Section):
     """Autocast to bfloat16 while training (beside model.dtype, which is the weights' own format)."""
     fp16: bool = False
     """Autocast to float16 with loss scaling (CUDA)."""
-    gradient_checkpointing: bool = False
-    """Recompute activations in the backward pass: less memory, about a third more time. (transformers 5 calls it
-    activation_checkpointing, too.)"""
+    gradient_checkpointing: bool | Literal["auto"] = "auto"
+    """Recompute activations in the backward pass: less memory, about a third more time. auto: where the estimate
+    says that memory needs it, or memory ends. (transformers 5 calls it activation_checkpointing, too.)"""
     logging_steps: float = Field(default=1, gt=0)
     """Steps between two lines of log.jsonl."""
     eval_steps: float | None = Field(default=None, gt=0)

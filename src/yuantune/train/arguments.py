@@ -9,6 +9,9 @@ from yuantune.config import Config
 from yuantune.data.examples import ExampleSet
 from yuantune.errors import ConfigError, DataError
 
+CHECKPOINTING = {"use_reentrant": False}
+"""transformers' options for gradient checkpointing."""
+
 
 def training_arguments(config: Config) -> Any:
     """`transformers.TrainingArguments` of the run: the `train` section under its own names, and what follows
@@ -20,21 +23,20 @@ def training_arguments(config: Config) -> Any:
 
 
 def make_arguments(output_dir: str, device_map: str, options: dict[str, Any]) -> Any:
-    """`transformers.TrainingArguments` for `options` under their own names (but for gradient_checkpointing).
+    """`transformers.TrainingArguments` for `options` under their own names, but for gradient_checkpointing: see
+    `keep_activations`.
 
     Raises ConfigError for what they refuse, or a device on which the Trainer cannot run."""
     from transformers import TrainingArguments
 
     device = _training_device(device_map)
     options = dict(options)
-    checkpointing = options.pop("gradient_checkpointing")
+    del options["gradient_checkpointing"]
     try:
         args = TrainingArguments(
             output_dir=output_dir,
             data_seed=options["seed"],
             use_cpu=device == "cpu",
-            activation_checkpointing=checkpointing,
-            activation_checkpointing_kwargs={"use_reentrant": False} if checkpointing else None,
             remove_unused_columns=False,
             restore_callback_states_from_checkpoint=False,
             logging_nan_inf_filter=False,
@@ -48,6 +50,12 @@ def make_arguments(output_dir: str, device_map: str, options: dict[str, Any]) ->
     # One process, one device: where it sees several GPUs, the Trainer would split its batches over all of them.
     args._n_gpu = min(args.n_gpu, 1)
     return args
+
+
+def keep_activations(args: Any, kept: bool) -> None:
+    """Without gradient checkpointing, or (`kept` false) with it; before the Trainer begins."""
+    args.activation_checkpointing = not kept
+    args.activation_checkpointing_kwargs = None if kept else CHECKPOINTING
 
 
 def _training_device(device_map: str) -> str:

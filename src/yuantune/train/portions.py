@@ -2,7 +2,8 @@
 
 Micro-batches of an accumulation share a prompt over all of them. What has more tokens than fit is cut; where memory
 ends all the same, the step begins again in smaller portions. The sums are the same in any case: portions change how
-much is shared and the order of additions, and nothing else. Under several processes each micro-batch is one
+much is shared and the order of additions, and nothing else. Where portions would cost more than that, activations
+are computed again instead of kept (gradient checkpointing). Under several processes each micro-batch is one
 portion, since all of them have to compute equally often.
 """
 
@@ -21,11 +22,15 @@ from yuantune.data.examples import Example
 from yuantune.data.writing import write_text
 from yuantune.errors import RunError
 from yuantune.models.memory import is_exhausted
+from yuantune.train.arguments import CHECKPOINTING, keep_activations
 from yuantune.train.grouping import Collator
 from yuantune.train.step import AnyBatch, SupervisedTrainer
 
+COMPUTED_AGAIN = 4 / 3
+"""What a step costs with gradient checkpointing: a forward pass beside forward and backward."""
 PORTIONS_FILE = "portions.json"
-"""In a checkpoint, where memory ended before it: how many tokens are computed at once since."""
+"""In a checkpoint, where memory ended before it: how many tokens are computed at once since, and whether
+activations are computed again."""
 
 Rows = list[Example]
 
@@ -43,16 +48,17 @@ def cut(rows: Sequence[Example], lay_out: Collator, most_tokens: int | None) -> 
 
 class RowsTrainer(SupervisedTrainer):
     """SupervisedTrainer over examples, which it lays out itself. `most_tokens` are computed at once (None: without
-    a bound); `note` is told where memory ended."""
+    a bound); with `may_checkpoint`, gradient checkpointing may be turned on where memory ends; `note` is told."""
 
     def __init__(
         self,
         lay_out: Collator,
         most_tokens: int | None = None,
+        may_checkpoint: bool = False,
         note: Callable[[str], None] = lambda text: None,
         **further: Any,
     ) -> None:
-        self.lay_out, self.most_tokens, self.note = lay_out, most_tokens, note
+        self.lay_out, self.most_tokens, self.may_checkpoint, self.note = lay_out, most_tokens, may_checkpoint, note
         self._lowered = False
         super().__init__(**further, data_collator=list)
 
@@ -83,7 +89,9 @@ class RowsTrainer(SupervisedTrainer):
                     total = total + super().training_step(model, part, num_items_in_batch)
                 return total
             except (RuntimeError, MemoryError) as error:
-                if not is_exhausted(error) or len(parts) == len(inputs) or self.args.world_size > 1:
+                if not is_exhausted(error) or self.args.world_size > 1:
+                    raise
+                if len(parts) == len(inputs) and not self.may_checkpoint:
                     raise
             # Outside of the handler: the error holds what the step had computed.
             model.zero_grad(set_to_none=True)
@@ -97,17 +105,31 @@ class RowsTrainer(SupervisedTrainer):
         return cut(inputs, self.lay_out, self.most_tokens if self.args.world_size == 1 else None)
 
     def _smaller(self, rows: Rows, parts: list[AnyBatch]) -> list[AnyBatch]:
-        """More parts than `parts`, now and from now on."""
+        """More parts than `parts`, or the same ones without their activations kept; now and from now on."""
         most = max(part["input_ids"].numel() for part in parts)
-        while len(smaller := cut(rows, self.lay_out, most)) <= len(parts):
-            most //= 2
-        self.most_tokens, self._lowered = most, True
+        smaller = parts
+        while len(smaller) <= len(parts) < len(rows):
+            smaller = cut(rows, self.lay_out, most)
+            most = most if len(smaller) > len(parts) else most // 2
+        again = f"step {self.state.global_step + 1} did not fit into memory; it begins again"
+        self._lowered = True
+        dear = _tokens(smaller) > COMPUTED_AGAIN * _tokens(cut(rows, self.lay_out, None))
+        if self.may_checkpoint and (dear or smaller is parts):
+            self._checkpoint()
+            self.model.activation_checkpointing_enable(CHECKPOINTING)
+            self.note(f"{again} with gradient checkpointing (train.gradient_checkpointing: true from the start)")
+            return parts
+        self.most_tokens = most
         self.note(
-            f"step {self.state.global_step + 1} did not fit into memory; it begins again in {len(smaller)} "
-            f"portions of at most {most:,} tokens, and later steps keep to them "
+            f"{again} in {len(smaller)} portions of at most {most:,} tokens, and later steps keep to them "
             f"(data.max_batch_tokens: {most} would from the start)"
         )
         return smaller
+
+    def _checkpoint(self) -> None:
+        """From now on activations are computed again, and not kept."""
+        self.may_checkpoint = False
+        keep_activations(self.args, False)
 
     def floating_point_ops(self, inputs: Any) -> int:
         """Not counted: the Trainer's formula knows neither shared prompts nor frozen weights."""
@@ -118,17 +140,26 @@ class RowsTrainer(SupervisedTrainer):
         super()._save(output_dir, state_dict)
         if self.args.should_save and self._lowered:
             path = Path(output_dir or self.args.output_dir) / PORTIONS_FILE
-            write_text(path, json.dumps({"most_tokens": self.most_tokens}) + "\n")
+            state = {"most_tokens": self.most_tokens, "checkpointing": bool(self.args.activation_checkpointing)}
+            write_text(path, json.dumps(state) + "\n")
 
     def restore(self, checkpoint: Path) -> None:
         """Compute portions as they were when the checkpoint was written. Raises RunError where it is damaged."""
         path = checkpoint / PORTIONS_FILE
         if path.is_file():
             try:
-                self.most_tokens = int(json.loads(path.read_text(encoding="utf-8"))["most_tokens"])
+                state = json.loads(path.read_text(encoding="utf-8"))
+                most, checkpointing = state["most_tokens"], bool(state["checkpointing"])
+                self.most_tokens = None if most is None else int(most)
             except (OSError, ValueError, KeyError, TypeError) as error:
                 raise RunError(f"{path} is damaged", hint="remove the checkpoint") from error
             self._lowered = True
+            if checkpointing:
+                self._checkpoint()
+
+
+def _tokens(parts: Sequence[AnyBatch]) -> int:
+    return sum(part["input_ids"].numel() for part in parts)
 
 
 def _learnt(rows: Rows) -> torch.Tensor:

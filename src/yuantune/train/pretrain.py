@@ -23,7 +23,7 @@ from yuantune.data.writing import write_text
 from yuantune.errors import ConfigError, Interrupted, ModelError, Problem, RunError
 from yuantune.pretrain_config import PretrainConfig
 from yuantune.train import folder as run_folder
-from yuantune.train.arguments import check_usable, make_arguments, rows_per_step_of
+from yuantune.train.arguments import check_usable, keep_activations, make_arguments, rows_per_step_of
 from yuantune.train.mix import SourceUse, eval_rows_of, names_of, notes_of, open_all, packer_of, uses_of
 
 FREE_TO_CHANGE = (
@@ -102,6 +102,7 @@ def pretrain(config: PretrainConfig, *, resume: bool = False, console: Console |
     count = math.ceil(max(args.max_steps - _steps_of(checkpoint), 0) / max(every, 1))
     run_folder.check_room(folder, count, args.save_total_limit, 4 * parameters)
     _describe(console, config, args, parameters, train)
+    _plan_memory(config, args, model, console)
     args.distributed_state.wait_for_everyone()  # Nobody writes before all have checked.
     if checkpoint is None and writes:
         with run_folder.failures(folder):
@@ -165,6 +166,18 @@ def _arguments(config: PretrainConfig) -> Any:
         if isinstance(decay, float) and decay < 1:
             args.lr_scheduler_kwargs = {**kwargs, "num_decay_steps": math.ceil(decay * args.max_steps)}
     return args
+
+
+def _plan_memory(config: PretrainConfig, args: Any, model: Any, console: Console) -> None:
+    """Turn gradient checkpointing on where the config or memory wants it, and say the latter."""
+    from yuantune.train.plan import fitting, plan_tokens
+
+    together = args.train_batch_size * config.data.sequence_length
+    fits = fitting(model, args.device, full=True)
+    plan = plan_tokens(config.train.gradient_checkpointing, together, fits)
+    keep_activations(args, not plan.checkpointing)
+    if plan.turned_on:
+        console.print(f"note: {plan.turned_on}", markup=False)
 
 
 def _model(config: PretrainConfig, tokenizer: Any) -> Any:

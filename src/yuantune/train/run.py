@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,12 +27,15 @@ from yuantune.train import folder as run_folder
 from yuantune.train.arguments import (
     check_positions,
     check_usable,
+    keep_activations,
     rows_per_step_of,
     training_arguments,
 )
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+    from yuantune.train.plan import MemoryPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +111,7 @@ def _run(
 
     from yuantune.methods import METHODS, trainable_parameters
     from yuantune.models.load import load_model, load_tokenizer
-    from yuantune.models.memory import tokens_that_fit
+    from yuantune.train.plan import fitting
 
     args = training_arguments(config)
     writes = args.process_index == 0
@@ -128,7 +131,7 @@ def _run(
     check_positions(model, data.train, data.eval)
     set_seed(config.train.seed)
     method = METHODS[config.method]
-    most_tokens = config.data.max_batch_tokens or tokens_that_fit(model, **_memory_options(config, args))
+    fits = fitting(model, args.device, full=config.method == "full", r=config.lora.r)
     model = method.apply(model, method_options(config))
     trainable, parameters = trainable_parameters(model)
     console.print(
@@ -137,6 +140,7 @@ def _run(
     )
     check_usable(args, model)
     collator = _collator(config, args, model, tokenizer, data, console)
+    plan = _plan_memory(config, args, fits, data, collator, console)
     run_folder.check_space(
         folder,
         config,
@@ -149,7 +153,7 @@ def _run(
     args.distributed_state.wait_for_everyone()  # Nobody writes before all have checked.
     if checkpoint is None and writes:
         run_folder.begin(folder, config, card, data.reports)
-    result, signal_number = _train(config, args, model, collator, most_tokens, data, checkpoint, console)
+    result, signal_number = _train(config, args, model, collator, plan, data, checkpoint, console)
     if writes:
         run_folder.save_result(folder, method.FOLDER, functools.partial(method.save, model), tokenizer)
     args.distributed_state.wait_for_everyone()
@@ -171,12 +175,6 @@ def weights_dtype(config: Config) -> str:
 def method_options(config: Config) -> dict[str, Any]:
     """The options of the chosen method."""
     return config.lora.model_dump() if config.method == "lora" else {}
-
-
-def _memory_options(config: Config, args: Any) -> dict[str, Any]:
-    """What a run keeps in memory, as `models.memory` asks for it."""
-    common = {"full": config.method == "full", "checkpointing": bool(args.activation_checkpointing)}
-    return {**common, "r": config.lora.r, "device": args.device}
 
 
 # --------------------------------------------------------------------------------------------------- the data
@@ -257,7 +255,7 @@ def _train(
     args: Any,
     model: Any,
     collator: Any,
-    most_tokens: int | None,
+    plan: MemoryPlan,
     data: Prepared,
     checkpoint: Path | None,
     console: Console,
@@ -284,7 +282,8 @@ def _train(
     stop = StopOnSignal()
     trainer = RowsTrainer(
         collator,
-        most_tokens,
+        plan.most_tokens,
+        plan.may_turn_on,
         lambda text: console.print(f"note: {text}", markup=False),
         model=model,
         args=args,
@@ -329,6 +328,22 @@ def _train(
         "rows_per_second": (steps - first_step) * rows_per_step / seconds,
     }
     return result, stop.received
+
+
+def _plan_memory(
+    config: Config, args: Any, fits: Mapping[bool, int | None], data: Prepared, collator: Any, console: Console
+) -> MemoryPlan:
+    """How steps fit into memory; gradient checkpointing is turned on where the plan has it, which is said."""
+    from yuantune.train.plan import longest, plan_rows
+
+    together = rows_per_step_of(args) if args.world_size == 1 else args.train_batch_size
+    rows = longest(data.train, together)
+    asked, most_tokens = config.train.gradient_checkpointing, config.data.max_batch_tokens
+    plan = plan_rows(asked, most_tokens, fits, rows, collator, whole=args.world_size > 1)
+    keep_activations(args, not plan.checkpointing)
+    if plan.turned_on:
+        console.print(f"note: {plan.turned_on}", markup=False)
+    return plan
 
 
 def _collator(config: Config, args: Any, model: Any, tokenizer: Any, data: Prepared, console: Console) -> Any:
