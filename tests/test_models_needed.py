@@ -112,3 +112,15 @@ def test_models_that_are_built_otherwise_compute_all() -> None:
     without = built("llama")
     without.lm_head = nn.Sequential(without.lm_head)
     assert parts_of(without) == []
+
+
+@pytest.mark.parametrize("kind", sorted(MODELS))
+def test_queries_are_spared_where_keys_are_made_elsewhere(kind: str) -> None:
+    """With weights so small that attention looks even, whatever the keys are."""
+    model = built(kind)
+    for parameter in model.parameters():
+        parameter.data.mul_(1e-3)
+    attention = last(model).self_attn
+    spared = parts_of(model)
+    assert {id(attention.o_proj), id(last(model).mlp)} <= {id(part) for part in spared}
+    assert any(part is attention.q_proj for part in spared) == (kind != "yuan")

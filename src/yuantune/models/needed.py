@@ -1,13 +1,14 @@
 """The last decoder layer for the tokens that something is predicted from: what it gives elsewhere nobody reads.
 
-Keys and values are needed of every token; what follows the attention, its output projection and the MLP, is not. In
-a batch of prompts and answers that is most of them.
+Keys and values are needed of every token; queries, and what follows the attention, its output projection and the
+MLP, are not. In a batch of prompts and answers that is most of them.
 
 Shapes: T tokens of the batch, laid flat, S of them needed, D hidden size.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
@@ -24,14 +25,15 @@ if TYPE_CHECKING:
 
 WORTH = 0.8
 """With a greater share of needed tokens, sorting them out costs more than it saves."""
-_PARTS = ("mlp", "self_attn.o_proj")
-"""Modules of a layer that compute each token by itself, as transformers' decoders of Llama's kind name them."""
+_PARTS = ("mlp", "self_attn.o_proj", "self_attn.q_proj")
+"""Modules of a layer that compute each token by itself, as transformers' decoders of Llama's kind name them. (Yuan2
+makes keys of its q_proj, too; the trial finds that out.)"""
 
 
 @contextmanager
 def only_needed(model: PreTrainedModel, input_ids: Tensor, row_S: Tensor, position_S: Tensor) -> Iterator[None]:
-    """Within, forward and backward pass, the last layer of `model` computes its output projection and MLP for
-    these tokens of `input_ids` only, and gives nothing of use for the others.
+    """Within, forward and backward pass, the last layer of `model` computes its queries, output projection and MLP
+    for these tokens of `input_ids` only, and gives nothing of use for the others.
 
     Models that this is not known to leave alone compute all, as does a batch of which most is needed."""
     token_S = torch.unique(row_S * input_ids.shape[1] + position_S)
@@ -43,10 +45,10 @@ def only_needed(model: PreTrainedModel, input_ids: Tensor, row_S: Tensor, positi
 
 
 class _Needed:
-    """A module's forward for some tokens: zero for the others."""
+    """A module's forward for some tokens: `elsewhere` for the others."""
 
-    def __init__(self, forward: Any, token_S: Tensor, tokens: int) -> None:
-        self.forward, self.token_S, self.tokens = forward, token_S, tokens
+    def __init__(self, forward: Any, token_S: Tensor, tokens: int, elsewhere: float = 0.0) -> None:
+        self.forward, self.token_S, self.tokens, self.elsewhere = forward, token_S, tokens, elsewhere
 
     def __call__(self, x: Tensor) -> Tensor:
         x_TD = x.reshape(-1, x.shape[-1])
@@ -54,7 +56,8 @@ class _Needed:
             whole: Tensor = self.forward(x)
             return whole
         out_SD = self.forward(x_TD.index_select(0, self.token_S)[None])[0]
-        out_TD = out_SD.new_zeros(self.tokens, out_SD.shape[-1]).index_copy(0, self.token_S, out_SD)
+        out_TD = out_SD.new_full((self.tokens, out_SD.shape[-1]), self.elsewhere)
+        out_TD = out_TD.index_copy(0, self.token_S, out_SD)
         return out_TD.view(*x.shape[:-1], -1)
 
 
@@ -75,7 +78,10 @@ _KNOWN: WeakKeyDictionary[nn.Module, tuple[str, ...]] = WeakKeyDictionary()
 
 
 def _names(bare: PreTrainedModel, layer: nn.Module) -> tuple[str, ...]:
-    """Those of the parts that the layer has and that a trial of six tokens, two of them needed, finds equal."""
+    """Those of the parts that the layer has and that a trial of six tokens, two of them needed, finds equal.
+
+    What the other tokens give is not a number there: whatever reads it would be none either. (Small weights
+    make much look equal that is not.)"""
     head = bare.get_output_embeddings()
     device = head.weight.device
     ids_16 = torch.arange(6, device=device)[None] % len(head.weight)
@@ -88,7 +94,7 @@ def _names(bare: PreTrainedModel, layer: nn.Module) -> tuple[str, ...]:
             if module is None:
                 continue
             try:
-                with instead_of(module, _Needed(module.forward, token_S, ids_16.numel())):
+                with instead_of(module, _Needed(module.forward, token_S, ids_16.numel(), math.nan)):
                     found_SD = bare(input_ids=ids_16, use_cache=False).logits[0, token_S]
             except (TypeError, ValueError, RuntimeError, AttributeError, IndexError):
                 continue  # Called otherwise, or giving something else, than one tensor of tokens.

@@ -2,8 +2,9 @@
 machine multiplies matrices of those shapes.
 
 Counted once is what no exact step can leave out: every distinct token of a batch whose examples share prefixes,
-the head where a token is learnt, the last layer's output projection and MLP where something is predicted from, no
-gradient of frozen weights, none of the first layer's input. A product of [m, k] and [k, n] is 2·m·k·n operations.
+the head where a token is learnt, the last layer's queries, output projection and MLP where something is predicted
+from (Yuan2 makes keys of its queries' projection, too: so all of that), no gradient of frozen weights, none of the
+first layer's input. A product of [m, k] and [k, n] is 2·m·k·n operations.
 
 Shapes: N distinct tokens, S of them needed, I inputs and O outputs of a matrix, R rank.
 """
@@ -33,13 +34,14 @@ _MOST_TOKENS = 4096
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    """A weight of a decoder layer: `attended` says that it stands behind the attention."""
+    """A weight of a decoder layer. `attended`: it stands behind the attention; `asks`: it makes queries alone."""
 
     layer: int
     name: str
     inputs: int
     outputs: int
     attended: bool
+    asks: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,7 @@ def matrices(model: PreTrainedModel) -> list[Matrix]:
                     inputs=parameter.numel() // parameter.shape[0],
                     outputs=parameter.shape[0],
                     attended=not in_attention or name in _AFTER_ATTENTION,
+                    asks=name == "q_proj" and model.config.get_text_config().model_type != "yuan",
                 )
             )
     return found
@@ -91,7 +94,7 @@ def required_flops(model: PreTrainedModel, work: Work, *, r: int, targets: Colle
     layers = config.num_hidden_layers
     total = 0
     for matrix in matrices(model):
-        tokens = work.needed if matrix.layer == layers - 1 and matrix.attended else work.tokens
+        tokens = work.needed if matrix.layer == layers - 1 and (matrix.attended or matrix.asks) else work.tokens
         passes = 1 if matrix.layer == 0 and not matrix.attended else 2  # Forward, and the input's gradient.
         total += 2 * passes * tokens * matrix.inputs * matrix.outputs
         if matrix.name in targets:
