@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test check format bench wheel clean
+.PHONY: setup demo test test-gpu check format bench wheel clean
 
 setup: $(READY)
 
@@ -21,6 +21,10 @@ demo: $(READY)  ## Fine-tune the built-in model on the sample résumés and let 
 
 test: $(READY)  ## Run the tests
 	$(BIN)/pytest
+
+test-gpu: $(READY)  ## On a machine with a CUDA GPU: exactness there, and the bench
+	$(BIN)/pytest -m gpu
+	$(BIN)/yuantune bench train --device cuda
 
 check: $(READY)  ## Format, lint, types, and who may import whom
 	$(BIN)/ruff format --check src tests recipes

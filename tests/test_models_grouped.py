@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -79,11 +80,16 @@ def gradients(model: PreTrainedModel, loss: torch.Tensor) -> dict[str, torch.Ten
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 
+def placed(batch: Any, model: PreTrainedModel) -> Any:
+    """A batch on the model's device."""
+    return {name: each.to(next(model.parameters()).device) for name, each in batch.items()}
+
+
 def compare(model: PreTrainedModel, examples: list[Example], least: int) -> None:
-    expected = supervised_loss(model, **collate(examples, pad_id=0))
+    expected = supervised_loss(model, **placed(collate(examples, pad_id=0), model))
     theirs = gradients(model, expected)
     with grouped(inner(model)):
-        loss = supervised_loss(model, **lay_out(examples, least=least))
+        loss = supervised_loss(model, **placed(lay_out(examples, least=least), model))
         mine = gradients(model, loss)
     torch.testing.assert_close(loss, expected, rtol=1e-9, atol=1e-9)
     assert mine.keys() == theirs.keys()

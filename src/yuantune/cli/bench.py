@@ -37,6 +37,7 @@ def train(
     dtype: Annotated[str, typer.Option(help="Base weights: float32, bfloat16.")] = "bfloat16",
     template: Annotated[str, typer.Option(help="Prompt template.")] = "resume-ner",
     tokenizer: Annotated[str | None, typer.Option(help="Tokenizer of the shapes (default: Yuan2-2B's).")] = None,
+    device: Annotated[str, typer.Option(help="Where to train: cpu, cuda.")] = "cpu",
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the lines there as JSON.")] = None,
 ) -> None:
     """Training recipes side by side, each in its own process, alternating."""
@@ -56,9 +57,10 @@ def train(
             dtype=dtype,
             template=template,
             tokenizer=tokenizer,
+            device=device,
             note=err.print,
         )
-        _print(found, f"{model}, {dtype}, batch {batch_size}; medians of {rounds} rounds")
+        _print(found, f"{model}, {dtype}, {device}, batch {batch_size}; medians of {rounds} rounds")
         lines += found
         if json_file is not None:  # After each model: the next one may take an hour.
             write_text(json_file, json.dumps([asdict(line) for line in lines], indent=2) + "\n")

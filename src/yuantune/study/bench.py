@@ -27,7 +27,8 @@ class Line:
     `ratio` is its examples/s over the first recipe's, the median of the ratios round by round. `tokens_computed`
     and `required_flops` are of one step, on average; the latter is the least that any recipe has to compute
     for it (`yuantune.study.flops`). `gemm_flops_per_second` is what the step's matrix products alone run at, the
-    best of the model's rounds and recipes. A failure has its message in `error` and no figures."""
+    best of the model's rounds and recipes. On a GPU `peak_rss_bytes` are those of its memory. A failure has its
+    message in `error` and no figures."""
 
     recipe: str
     model: str
@@ -54,16 +55,20 @@ def bench_train(
     dtype: str,
     template: str,
     tokenizer: str | None = None,
+    device: str = "cpu",
     note: Callable[[str], None] = lambda text: None,
 ) -> list[Line]:
     """Time `steps` optimizer steps of each recipe in each of `rounds` rounds. `tokenizer` is for a model that is a
     shape (`yuantune.study.subjects`).
 
-    Raises UserError for what no recipe could do: an unknown recipe, model or dtype, data that the check refuses,
-    fewer rows than a batch, a peer that is not installed."""
-    from yuantune.models.load import dtype_of
+    Raises UserError for what no recipe could do: an unknown recipe, model or dtype, a device that is not there,
+    data that the check refuses, fewer rows than a batch, a peer that is not installed."""
+    from yuantune.models.load import device_of, dtype_of
 
     check_recipes(recipes)
+    if device not in ("cpu", "cuda"):
+        raise UserError(f"unknown device {device}", hint="cpu, cuda")
+    device_of(device)
     dtype_of(dtype, model)
     rows = len(examples_of(model, tokenizer, data, template))
     if rows < batch_size:
@@ -74,7 +79,7 @@ def bench_train(
     for turn in range(rounds):
         for name in recipes:
             note(f"{model}, round {turn + 1}/{rounds}: {name}")
-            job = Job(name, model, tokenizer, data, template, dtype, steps + WARM_UP, batch_size)
+            job = Job(name, model, tokenizer, data, template, dtype, steps + WARM_UP, batch_size, device)
             runs[name].append(_in_process(job))
     lines = [_line(name, model, dtype, runs[name], runs[recipes[0]]) for name in recipes]
     fastest = max(line.gemm_flops_per_second for line in lines)

@@ -107,7 +107,7 @@ def required_flops(model: PreTrainedModel, work: Work, *, r: int, targets: Colle
     return total + 2 * 2 * work.learnt * head
 
 
-def product_rate(model: PreTrainedModel, tokens: int, dtype: torch.dtype) -> float:
+def product_rate(model: PreTrainedModel, tokens: int, dtype: torch.dtype, device: str = "cpu") -> float:
     """Operations per second of the step's own matrix products, forward and input gradient: each shape as fast as
     the best of a few times, all of them weighted as the model has them."""
     import torch
@@ -116,9 +116,10 @@ def product_rate(model: PreTrainedModel, tokens: int, dtype: torch.dtype) -> flo
     shapes = Counter((matrix.inputs, matrix.outputs) for matrix in matrices(model))
     operations, seconds = 0.0, 0.0
     for (inputs, outputs), count in shapes.items():
-        x_NI = torch.randn(tokens, inputs, dtype=dtype)
-        y_NO = torch.randn(tokens, outputs, dtype=dtype)
-        weight_OI = torch.randn(outputs, inputs, dtype=dtype)
+        x_NI, y_NO, weight_OI = (
+            torch.randn(*size, dtype=dtype, device=device)
+            for size in ((tokens, inputs), (tokens, outputs), (outputs, inputs))
+        )
         for left, right in ((x_NI, weight_OI.T), (y_NO, weight_OI)):
             operations += count * 2.0 * tokens * inputs * outputs
             seconds += count * min(_seconds(left, right) for _ in range(_REPEATS))
@@ -126,6 +127,16 @@ def product_rate(model: PreTrainedModel, tokens: int, dtype: torch.dtype) -> flo
 
 
 def _seconds(left: torch.Tensor, right: torch.Tensor) -> float:
+    synchronize(left.device.type)
     started = time.perf_counter()
     _ = left @ right
+    synchronize(left.device.type)
     return time.perf_counter() - started
+
+
+def synchronize(device: str) -> None:
+    """Wait for what a GPU was told to do; the CPU has done it."""
+    import torch
+
+    if device != "cpu":
+        torch.cuda.synchronize()

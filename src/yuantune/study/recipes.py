@@ -18,7 +18,7 @@ from typing import Any
 from yuantune.config import Config, LoraSection
 from yuantune.data.examples import Example, ExampleSet
 from yuantune.data.record import Source
-from yuantune.study.flops import product_rate, required_flops, work_of
+from yuantune.study.flops import product_rate, required_flops, synchronize, work_of
 from yuantune.study.subjects import model_of, tokenizer_of
 
 RECIPES = {
@@ -47,6 +47,7 @@ class Job:
     dtype: str
     steps: int
     batch_size: int
+    device: str = "cpu"
 
     def to_json(self) -> str:
         """As `main` reads it."""
@@ -71,13 +72,14 @@ def measure(job: Job) -> dict[str, Any]:
     tokenizer = tokenizer_of(job.model, job.tokenizer)
     examples = examples_of(job.model, job.tokenizer, job.data, job.template)
     set_seed(0)
-    model = model_of(job.model, tokenizer, job.dtype)
+    model = model_of(job.model, tokenizer, job.dtype, job.device)
     base = model
     clock: list[float] = []
     batches: list[tuple[int, list[Example]]] = []
 
     class Clock(TrainerCallback):  # type: ignore[misc]
         def on_step_end(self, *args: Any, **kwargs: Any) -> None:
+            synchronize(job.device)
             clock.append(time.perf_counter())
 
     with tempfile.TemporaryDirectory() as folder:
@@ -85,7 +87,6 @@ def measure(job: Job) -> dict[str, Any]:
         trainer = make(job, model, tokenizer, examples, Path(folder), batches)
         trainer.add_callback(Clock())
         trainer.train()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     counted = batches[WARM_UP : len(clock)]  # One more batch may have been collated ahead.
     works = [work_of(rows) for _, rows in counted]
     options = LoraSection()
@@ -95,10 +96,20 @@ def measure(job: Job) -> dict[str, Any]:
         "seconds": clock[-1] - clock[WARM_UP - 1],
         "examples": sum(len(rows) for _, rows in counted),
         "tokens": sum(tokens for tokens, _ in counted),
-        "peak_rss": peak if sys.platform == "darwin" else peak * 1024,
+        "peak_rss": _peak(job.device),
         "required_flops": sum(flops),
-        "product_rate": product_rate(base, works[0].tokens, getattr(torch, job.dtype)),
+        "product_rate": product_rate(base, works[0].tokens, getattr(torch, job.dtype), job.device),
     }
+
+
+def _peak(device: str) -> int:
+    """Bytes that this process held at most, of the GPU's memory where it computed there."""
+    import torch
+
+    if device != "cpu":
+        return int(torch.cuda.max_memory_allocated())
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 # ------------------------------------------------------------------------------------------------ the trainers
@@ -171,7 +182,7 @@ def _arguments(job: Job, folder: Path, kind: Any = None, **more: Any) -> Any:
         remove_unused_columns=False,
         dataloader_drop_last=True,
         dataloader_pin_memory=False,
-        use_cpu=True,
+        use_cpu=job.device == "cpu",
         disable_tqdm=True,
         report_to="none",
         data_seed=0,
