@@ -118,7 +118,7 @@ def _span(query_ANE: Tensor, key_KNE: Tensor, value_KNE: Tensor, span: Span, opt
     for block in span.blocks:
         rows, longest = block.token_RL.shape
         query_RALE, key_RKLE, value_RKLE = (
-            _branches(each, block.token_RL) for each in (query_ANE, key_KNE, value_KNE)
+            branches(each, block.token_RL) for each in (query_ANE, key_KNE, value_KNE)
         )
         if span.prefix:
             key_RKLE = torch.cat((key_KPE.expand(rows, -1, -1, -1), key_RKLE), 2)
@@ -132,7 +132,7 @@ def _span(query_ANE: Tensor, key_KNE: Tensor, value_KNE: Tensor, span: Span, opt
         yield attended.transpose(1, 2)[block.has_RL]
 
 
-def _branches(each_ANE: Tensor, token_RL: Tensor) -> Tensor:
+def branches(each_ANE: Tensor, token_RL: Tensor) -> Tensor:
     """[A, N, E] to [R, A, L, E]: the tokens of the branches."""
     heads, tokens, width = each_ANE.shape
     # An embedding lookup, as in Yuan2's filter: the fastest gather, and its gradient sums in a fixed order.

@@ -1,0 +1,434 @@
+"""Answers that grow side by side: keys and values of many rows, behind one prefix that all of them share.
+
+A step computes what is new, of all rows together, as one flat row of tokens: nothing is padded but the attention
+itself, and a row may give one token or a hundred. Each row's keys and values lie in a slot of their own and are
+written in place; those of the prefix exist once. What a row was given on trial is taken back by not counting it.
+
+It works through transformers' `AttentionInterface`, so for every model that attends like Llama; Yuan2's filter is
+told each token's predecessor, whose state is kept for each row.
+
+Shapes: N new tokens of a step, laid flat; R rows, A heads, K of them for keys and values, G = A/K, E width of a
+head, P tokens of the prefix, L most new tokens of a row, T most tokens of a row behind the prefix, D hidden size,
+M = D/2, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers.cache_utils import Cache
+
+from yuantune.errors import ModelError
+from yuantune.models.grouped import branches
+from yuantune.models.probe import accepts, inner
+from yuantune.models.yuan2.cache import YuanCacheLayer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+NAME = "yuantune_slots"
+_FIRST_ROOM = 64
+"""Tokens of a row that there is room for at first; the room grows by half."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """What a row is given in a step: the tokens that follow what it holds. Logits are made for its last `logits`
+    tokens."""
+
+    ids: Sequence[int]
+    logits: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """Rows that attend together: `token_RL` is where their new tokens stand in the step (0, where a row has none),
+    `has_RL` whether there is one. `seen_RLT`: which of its row's own tokens each of them sees; None for rows that
+    hold nothing yet, whose own tokens are the new ones."""
+
+    token_RL: Tensor
+    has_RL: Tensor
+    seen_RLT: Tensor | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """Where the new tokens of a step go: into which slot, and to which place in it."""
+
+    slot_N: Tensor
+    place_N: Tensor
+    blocks: tuple[_Block, ...]
+
+
+class Slots:
+    """Rows 0 to `rows` - 1 that a model reads and answers; each holds `lengths[row]` tokens behind the prefix."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self.model = inner(model)
+        self.lengths: list[int] = []
+        self.prefix: tuple[int, ...] = ()
+        self._keys: list[Tensor] = []
+        self._values: list[Tensor] = []
+        self._prefix_keys: list[Tensor] = []
+        self._prefix_values: list[Tensor] = []
+        self._step: _Step | None = None
+        layers = self.model.config.get_text_config().num_hidden_layers
+        self._filters = [_Filter() for _ in range(layers)] if accepts(self.model, "parents") else []
+        self._cache = Cache(layers=self._filters) if self._filters else None
+        self._starts: list[int] = []
+        configs = {id(module.config): module.config for module in self.model.modules() if hasattr(module, "config")}
+        self._configs = list(configs.values())
+        register()
+
+    @property
+    def rows(self) -> int:
+        """R: how many rows there are."""
+        return len(self.lengths)
+
+    @property
+    def bytes_per_token(self) -> int:
+        """What a token of a row keeps, once there has been one."""
+        return sum(2 * keys.shape[1] * keys.shape[3] * keys.element_size() for keys in self._keys)
+
+    # ------------------------------------------------------------------------------------------------ the rows
+    @torch.inference_mode()
+    def share(self, prefix: Sequence[int]) -> None:
+        """Compute the tokens that every row begins with. Only while there are no rows."""
+        assert not self.lengths
+        if self.prefix == tuple(prefix):
+            return
+        self.prefix, self._prefix_keys, self._prefix_values = (), [], []
+        for each in self._filters:
+            each.begin = None
+        if not prefix:
+            return
+        self.add()
+        self.step([Chunk(prefix)])
+        self.keep(0, len(prefix))
+        count = len(prefix)
+        self._prefix_keys = [keys[0, :, :count].clone() for keys in self._keys]
+        self._prefix_values = [values[0, :, :count].clone() for values in self._values]
+        for each in self._filters:
+            each.begin = each.of_row(0)
+        self.remove(0)
+        self.prefix = tuple(prefix)
+
+    @torch.inference_mode()
+    def add(self) -> int:
+        """A further row, which holds the prefix; its number."""
+        self.lengths.append(0)
+        for each in self._filters:
+            each.add_row()
+        return self.rows - 1
+
+    @torch.inference_mode()
+    def keep(self, row: int, count: int) -> None:
+        """Of the tokens that the last step gave a row, only the first `count` remain, at least one."""
+        self.lengths[row] += count
+        for each in self._filters:
+            each.keep(row, self._starts[row] + count - 1)
+
+    @torch.inference_mode()
+    def remove(self, row: int) -> None:
+        """Drop a row; the last row takes its number."""
+        last = self.rows - 1
+        if row != last:
+            count = self.lengths[last]
+            for held in (*self._keys, *self._values):
+                held[row, :, :count] = held[last, :, :count]
+        for each in self._filters:
+            each.remove_row(row)
+        self.lengths[row] = self.lengths[last]
+        self.lengths.pop()
+
+    # ------------------------------------------------------------------------------------------------ a step
+    @torch.inference_mode()
+    def step(self, chunks: Sequence[Chunk]) -> Tensor:
+        """Give each row its chunk (of at least one token); the logits [n, V] of the tokens that ask for them, row
+        by row. `keep` then says what remains of each."""
+        counts = [len(chunk.ids) for chunk in chunks]
+        self._starts = [0, *accumulate(counts)][:-1]
+        device = self.model.get_input_embeddings().weight.device
+        slots = [row for row, count in enumerate(counts) for _ in range(count)]
+        places = [self.lengths[row] + at for row, count in enumerate(counts) for at in range(count)]
+        place_N = torch.tensor(places, device=device)
+        self._make_room(max(places) + 1)
+        self._step = _Step(torch.tensor(slots, device=device), place_N, tuple(self._blocks(counts, device)))
+        total, before = len(slots), self._filters[0].history if self._filters else 0
+        given: dict[str, Any] = {}
+        if self._filters:
+            given = {"past_key_values": self._cache, "parents": self._parents(counts, device)}
+        wanted = [
+            start + count - chunk.logits + at
+            for start, count, chunk in zip(self._starts, counts, chunks, strict=True)
+            for at in range(chunk.logits)
+        ]
+        with self._attending():
+            output = self.model(
+                input_ids=torch.tensor([[token for chunk in chunks for token in chunk.ids]], device=device),
+                position_ids=(place_N + len(self.prefix))[None],
+                # Attention takes no mask; of this shape, none is made.
+                attention_mask=torch.ones(1, 1, 1, 1, dtype=torch.bool, device=device).expand(
+                    1, 1, total, before + total
+                ),
+                use_cache=False,
+                logits_to_keep=torch.tensor(wanted, device=device),
+                slots=self,
+                **given,
+            )
+        self._step = None
+        logits: Tensor = output.logits[0]
+        return logits
+
+    def _blocks(self, counts: Sequence[int], device: torch.device) -> Iterator[_Block]:
+        """New rows, those of like length together; and all rows, where some of them hold something."""
+        fresh = sorted((row for row, length in enumerate(self.lengths) if not length), key=counts.__getitem__)
+        while fresh:
+            longest = counts[fresh[-1]]
+            some = [row for row in fresh if 2 * counts[row] >= longest]
+            fresh = fresh[: len(fresh) - len(some)]
+            yield _Block(*self._places(some, counts, longest, device), None)
+        grown = [count if length else 0 for count, length in zip(counts, self.lengths, strict=True)]
+        if not any(grown):
+            return
+        token_RL, has_RL = self._places(range(self.rows), grown, max(grown), device)
+        length_R = torch.tensor(self.lengths, device=device)
+        ends = (length + count for length, count in zip(self.lengths, grown, strict=True) if count)
+        index_T = torch.arange(max(ends), device=device)
+        last_RL = length_R[:, None] + torch.arange(max(grown), device=device)
+        yield _Block(token_RL, has_RL, index_T <= last_RL[..., None])
+
+    def _places(
+        self, rows: Sequence[int], counts: Sequence[int], longest: int, device: torch.device
+    ) -> tuple[Tensor, Tensor]:
+        start_R = torch.tensor([self._starts[row] for row in rows], device=device)
+        count_R = torch.tensor([counts[row] for row in rows], device=device)
+        index_L = torch.arange(longest, device=device)
+        has_RL = index_L < count_R[:, None]
+        return torch.where(has_RL, start_R[:, None] + index_L, 0), has_RL
+
+    def _parents(self, counts: Sequence[int], device: torch.device) -> Tensor:
+        """Each new token's predecessor, among the rows' last tokens and then the new ones."""
+        before, parents = self._filters[0].history, []
+        for row, (start, count) in enumerate(zip(self._starts, counts, strict=True)):
+            parents.append(row if self.lengths[row] or self.prefix else -1)
+            parents += [before + start + at for at in range(count - 1)]
+        return torch.tensor([parents], device=device)
+
+    def _make_room(self, tokens: int) -> None:
+        for held in (self._keys, self._values):
+            for layer, each in enumerate(held):
+                rows, heads, room, width = each.shape
+                if rows < self.rows or room < tokens:
+                    more_rows = rows if rows >= self.rows else max(self.rows, 2 * rows)
+                    more_room = room if room >= tokens else max(tokens, room + room // 2)
+                    held[layer] = each.new_zeros(more_rows, heads, more_room, width)
+                    held[layer][:rows, :, :room] = each
+
+    @contextmanager
+    def _attending(self) -> Iterator[None]:
+        before = [config._attn_implementation for config in self._configs]
+        try:
+            for config in self._configs:
+                config._attn_implementation = NAME
+            yield
+        finally:
+            for config, own in zip(self._configs, before, strict=True):
+                config._attn_implementation = own
+
+    # ------------------------------------------------------------------------------------------------ a layer
+    def attend(self, layer: int, query_ANE: Tensor, key_KNE: Tensor, value_KNE: Tensor, scaling: float) -> Tensor:
+        """Write the new keys and values of a layer; the attended tokens [N, A, E]."""
+        step = self._step
+        assert step is not None
+        for held, new_KNE in ((self._keys, key_KNE), (self._values, value_KNE)):
+            while len(held) <= layer:
+                room = max(_FIRST_ROOM, int(step.place_N.max()) + 1)
+                held.append(new_KNE.new_zeros(max(self.rows, 1), new_KNE.shape[0], room, new_KNE.shape[2]))
+            held[layer][step.slot_N, :, step.place_N] = new_KNE.transpose(0, 1)
+        attended_NAE = query_ANE.new_empty(query_ANE.shape[1], query_ANE.shape[0], value_KNE.shape[-1])
+        for block in step.blocks:
+            attended_RALE = self._block(layer, block, query_ANE, key_KNE, value_KNE, scaling)
+            attended_NAE[block.token_RL[block.has_RL]] = attended_RALE.transpose(1, 2)[block.has_RL]
+        return attended_NAE
+
+    def _block(
+        self, layer: int, block: _Block, query_ANE: Tensor, key_KNE: Tensor, value_KNE: Tensor, scaling: float
+    ) -> Tensor:
+        query_RALE = branches(query_ANE, block.token_RL)
+        prefix = (self._prefix_keys[layer], self._prefix_values[layer]) if self.prefix else None
+        if block.seen_RLT is None:
+            new = (branches(key_KNE, block.token_RL), branches(value_KNE, block.token_RL))
+            return _read(query_RALE, *new, prefix, scaling)
+        rows, _, tokens = block.seen_RLT.shape
+        held = (self._keys[layer][:rows, :, :tokens], self._values[layer][:rows, :, :tokens])
+        return _go_on(query_RALE, *held, block.seen_RLT, prefix, scaling)
+
+
+def _read(
+    query_RALE: Tensor, key_RKLE: Tensor, value_RKLE: Tensor, prefix: tuple[Tensor, Tensor] | None, scaling: float
+) -> Tensor:
+    """Rows that begin: they see the prefix and themselves."""
+    options: dict[str, Any] = {"scale": scaling, "is_causal": prefix is None}
+    if query_RALE.shape[1] != key_RKLE.shape[1]:
+        options["enable_gqa"] = True
+    if prefix is not None:
+        rows, longest = len(query_RALE), query_RALE.shape[2]
+        key_RKLE, value_RKLE = (
+            torch.cat((shared.expand(rows, -1, -1, -1), own), 2)
+            for shared, own in zip(prefix, (key_RKLE, value_RKLE), strict=True)
+        )
+        total = key_RKLE.shape[2]
+        seen_LT = torch.ones(longest, total, dtype=torch.bool, device=query_RALE.device)
+        options["attn_mask"] = seen_LT.tril(total - longest)
+    return F.scaled_dot_product_attention(query_RALE, key_RKLE, value_RKLE, **options)
+
+
+def _go_on(
+    query_RALE: Tensor,
+    key_RKTE: Tensor,
+    value_RKTE: Tensor,
+    seen_RLT: Tensor,
+    prefix: tuple[Tensor, Tensor] | None,
+    scaling: float,
+) -> Tensor:
+    """Rows that go on: few queries over many keys, so scores and sums are two products each, and the prefix is read
+    once for all rows."""
+    rows, heads, longest, width = query_RALE.shape
+    shared = key_RKTE.shape[1]
+    query_RKQE = query_RALE.reshape(rows, shared, heads // shared * longest, width) * scaling
+    scores_RKGLT = (query_RKQE @ key_RKTE.transpose(-1, -2)).unflatten(2, (-1, longest))
+    scores_RKGLT = scores_RKGLT.masked_fill(~seen_RLT[:, None, None], -math.inf)
+    if prefix is None:
+        weights_RKQT = _softmax(scores_RKGLT).flatten(2, 3)
+        return (weights_RKQT @ value_RKTE).view(rows, heads, longest, -1)
+    key_KPE, value_KPE = prefix
+    count = key_KPE.shape[1]
+    over_prefix_KQP = query_RKQE.transpose(0, 1).flatten(1, 2) @ key_KPE.transpose(-1, -2)
+    over_prefix_RKGLP = over_prefix_KQP.view(shared, rows, -1, longest, count).transpose(0, 1)
+    weights = _softmax(torch.cat((over_prefix_RKGLP, scores_RKGLT), -1)).flatten(2, 3)
+    of_prefix_KQP = weights[..., :count].transpose(0, 1).flatten(1, 2)
+    summed_RKQE = (of_prefix_KQP @ value_KPE).unflatten(1, (rows, -1)).transpose(0, 1)
+    return (summed_RKQE + weights[..., count:] @ value_RKTE).reshape(rows, heads, longest, -1)
+
+
+def _softmax(scores: Tensor) -> Tensor:
+    """At least in float32, back in the type of the scores."""
+    return scores.softmax(-1, dtype=torch.promote_types(scores.dtype, torch.float32)).to(scores.dtype)
+
+
+class _Filter(YuanCacheLayer):
+    """Yuan2's filter between steps: the states of each row's last token, [1, R, D] and [1, R, M]. `begin` are those
+    of a row that holds the prefix only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begin: tuple[Tensor, Tensor] | None = None
+        self._last: tuple[Tensor, Tensor] | None = None
+        self._new: tuple[Tensor, Tensor] | None = None
+        self._rows = 0
+
+    @property
+    def history(self) -> int:
+        """R: as many tokens can become a predecessor; before the first step of all, none can."""
+        return 0 if self._last is None else self._rows
+
+    def get_seq_length(self) -> int:
+        """R, as `history`."""
+        return self.history
+
+    def filter_states(self) -> tuple[Tensor, Tensor] | None:
+        """As the filter takes them."""
+        return (
+            None if self._last is None else (self._last[0][None, : self._rows], self._last[1][None, : self._rows])
+        )
+
+    def update_filter(self, inputs_BND: Tensor, middle_BNM: Tensor, reach: int | None) -> None:
+        """The states of a step's new tokens; which of them remain is known afterwards."""
+        self._new = (inputs_BND[0], middle_BNM[0])
+        if self._last is None:
+            self._last = (
+                inputs_BND.new_zeros(0, inputs_BND.shape[-1]),
+                middle_BNM.new_zeros(0, middle_BNM.shape[-1]),
+            )
+        self._make_room()
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        """As they are: `Slots.attend` keeps them."""
+        return key_states, value_states
+
+    def add_marks(self, marks_B3N: Tensor, *, packed: bool) -> None:
+        """Nothing: predecessors are given."""
+
+    def known_marks(self, rows: int, device: torch.device) -> Tensor:
+        """None of the tokens has any."""
+        return torch.zeros(rows, 3, self.history, dtype=torch.long, device=device)
+
+    def add_row(self) -> None:
+        self._rows += 1
+        if self._last is not None:
+            self._make_room()
+            if self.begin is not None:
+                for held, begin in zip(self._last, self.begin, strict=True):
+                    held[self._rows - 1] = begin
+
+    def of_row(self, row: int) -> tuple[Tensor, Tensor]:
+        assert self._last is not None
+        return self._last[0][row].clone(), self._last[1][row].clone()
+
+    def keep(self, row: int, token: int) -> None:
+        """`token` of the last step is the row's last now."""
+        assert self._last is not None and self._new is not None
+        for held, new in zip(self._last, self._new, strict=True):
+            held[row] = new[token]
+
+    def remove_row(self, row: int) -> None:
+        self._rows -= 1
+        if self._last is not None and row != self._rows:
+            for held in self._last:
+                held[row] = held[self._rows]
+
+    def _make_room(self) -> None:
+        assert self._last is not None
+        if len(self._last[0]) < self._rows:
+            self._last = tuple(  # type: ignore[assignment]
+                torch.cat((held, held.new_zeros(self._rows, held.shape[1]))) for held in self._last
+            )
+
+
+def slot_attention(
+    module: nn.Module,
+    query_1ANE: Tensor,
+    key_1KNE: Tensor,
+    value_1KNE: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    slots: Slots,
+    scaling: float | None = None,
+    softcap: float | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """An attention function as transformers calls it: [1, A, N, E] and [1, K, N, E] to [1, N, A, E].
+
+    Raises ModelError for what it does not compute: capped scores."""
+    if softcap is not None:
+        raise ModelError("slots have no capped attention scores")
+    scaling = query_1ANE.shape[-1] ** -0.5 if scaling is None else scaling
+    return slots.attend(module.layer_idx, query_1ANE[0], key_1KNE[0], value_1KNE[0], scaling)[None], None
+
+
+def register() -> None:
+    """Make the attention known to transformers. Twice does no harm."""
+    from transformers import AttentionInterface
+    from transformers.masking_utils import AttentionMaskInterface
+
+    AttentionInterface.register(NAME, slot_attention)
+    AttentionMaskInterface.register(NAME, lambda *args, **kwargs: None)
