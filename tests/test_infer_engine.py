@@ -8,7 +8,8 @@ from peft import LoraConfig, get_peft_model
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from yuantune.errors import DataError
-from yuantune.infer.engine import Answer, answer
+from yuantune.infer import engine
+from yuantune.infer.engine import Answer, Question, answer
 
 PROMPTS = [[5, 9, 3, 12], [7], [4, 4, 8, 2, 30, 6, 11], [9, 10]]
 NEW, END = 12, 1
@@ -39,8 +40,17 @@ def reference(model: PreTrainedModel, prompt: list[int], ends: tuple[int, ...]) 
 
 
 def answers(model: PreTrainedModel, batch_size: int, ends: tuple[int, ...]) -> list[Answer]:
-    found = answer(model, PROMPTS, end_ids=ends, pad_id=0, max_new_tokens=NEW, batch_size=batch_size)
+    questions = [Question(prompt, text_ids=prompt) for prompt in PROMPTS]
+    found = answer(model, questions, end_ids=ends, pad_id=0, max_new_tokens=NEW, batch_size=batch_size)
     return sorted(found, key=lambda each: each.index)
+
+
+@pytest.fixture(params=["slots", "generate"], autouse=True)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both ways to answer; each test holds for each."""
+    if request.param == "generate":
+        monkeypatch.setattr(engine, "_slots_serve", lambda model: False)
+    return str(request.param)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 9])
@@ -77,4 +87,4 @@ def test_an_answer_ends_where_the_models_positions_end() -> None:
     lengths = [len(each.ids) for each in answers(model, 1, (999,))]
     assert lengths == [10 - len(prompt) for prompt in PROMPTS]
     with pytest.raises(DataError, match="a prompt of 10 tokens leaves no place"):
-        list(answer(model, [[2] * 10], end_ids=[1], pad_id=0, max_new_tokens=4, batch_size=1))
+        list(answer(model, [Question([2] * 10)], end_ids=[1], pad_id=0, max_new_tokens=4, batch_size=1))

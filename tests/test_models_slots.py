@@ -100,6 +100,14 @@ def test_the_model_is_as_before_afterwards(model: PreTrainedModel) -> None:
         assert torch.equal(model(input_ids=ids).logits, before)
 
 
+def test_yuan2_keeps_its_own_cache() -> None:
+    from transformers.cache_utils import DynamicCache
+
+    from yuantune.models.yuan2.cache import YuanCacheLayer
+
+    assert {type(layer) for layer in DynamicCache(config=built("yuan").config).layers} == {YuanCacheLayer}
+
+
 def test_the_same_prefix_is_computed_once() -> None:
     slots = Slots(built("llama"))
     slots.share([5, 6, 7])

@@ -201,8 +201,12 @@ class GenerateSection(Section):
 
     max_new_tokens: int = Field(default=512, gt=0)
     """Longest answer in tokens; the prompt does not count."""
-    batch_size: int = Field(default=16, gt=0)
+    batch_size: int = Field(default=32, gt=0)
     """Rows answered at once."""
+    constrain: bool = True
+    """Extraction: an answer is JSON of the run's label types, in their order, whatever the model would write."""
+    grounded: bool = True
+    """Extraction, with constrain: every string of an answer is a piece of the record's text."""
 
 
 class RunConfig(Section):

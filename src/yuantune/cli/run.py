@@ -84,6 +84,8 @@ def generate(
     model: Annotated[str | None, typer.Option(help="Where the base model is now, if it has moved.")] = None,
     device_map: Annotated[str | None, typer.Option(help="auto, cpu, cuda, mps.")] = None,
     raw: Annotated[bool, typer.Option("--raw", help="With --text: print the answers as they are.")] = False,
+    constrain: Annotated[bool | None, typer.Option(help="Extraction: hold answers to the labels' JSON.")] = None,
+    grounded: Annotated[bool | None, typer.Option(help="And their strings to pieces of the text.")] = None,
 ) -> None:
     """Answer texts with a trained run: the saved prompt, parsed JSON beside the raw answer."""
     from yuantune.infer.extractor import load
@@ -99,6 +101,8 @@ def generate(
     extractor = load(run, model=model, device_map=device_map)
     extractor.max_new_tokens = max_new_tokens or extractor.max_new_tokens
     extractor.batch_size = batch_size or extractor.batch_size
+    extractor.constrain = extractor.constrain if constrain is None else constrain
+    extractor.grounded = extractor.grounded if grounded is None else grounded
     if output_file is not None:
         predictions = _answer_into(output_file, extractor, records)
     else:

@@ -1,28 +1,59 @@
-"""Token ids in, answer ids out: greedy decoding of many prompts with transformers' `generate`.
+"""Token ids in, answer ids out: greedy decoding of many prompts, side by side.
 
-Shape suffixes: B rows, T padded prompt length.
+What all prompts begin with is computed once. Rows are answered in slots (`yuantune.models.slots`): one that is
+done leaves and the next comes in, and a step computes only what is new. A constraint writes what must follow
+without asking the model; and within a copied string the text itself proposes how it goes on, which one step checks
+for several tokens. Models that slots do not serve are answered by transformers' `generate`, under the same
+constraint.
+
+Shapes: B rows, T padded prompt length, V vocabulary.
 """
 
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import torch
+from torch import Tensor, nn
+from transformers import LogitsProcessor, LogitsProcessorList
 
-from yuantune.errors import DataError
+from yuantune.errors import DataError, ModelError
+from yuantune.infer.constraint import Constraint
+from yuantune.models.grouped import obstacle_of
+from yuantune.models.probe import ROUNDING, inner, trial
+from yuantune.models.slots import Chunk, Slots
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig, PreTrainedModel
 
+FRESH_TOKENS = 4096
+"""Most prompt tokens that are read in one step."""
+DRAFT_TOKENS = 32
+"""As many tokens cost a step hardly more than fewer: what rows leave of them, drafts get."""
+_MOST_DRAFTED = 8
+_LONGEST_MATCH = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A prompt, what its answer is held to, and the tokens of the text that answers copy from."""
+
+    ids: Sequence[int]
+    constraint: Constraint | None = None
+    text_ids: Sequence[int] = ()
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One prompt's answer: `index` is the prompt's place in the input; `ids` lack the end token; `finished` is
-    False where `max_new_tokens` came first; `seconds` is the batch's time divided by its rows."""
+    """One question's answer: `index` is its place in the input; `ids` lack the end token; `finished` is False where
+    `max_new_tokens` came first; `seconds` is its share of the steps that it took part in."""
 
     index: int
     ids: list[int]
@@ -32,48 +63,284 @@ class Answer:
 
 def answer(
     model: PreTrainedModel,
-    prompts: Sequence[Sequence[int]],
+    questions: Sequence[Question],
     *,
     end_ids: Sequence[int],
     pad_id: int,
     max_new_tokens: int,
     batch_size: int,
 ) -> Iterator[Answer]:
-    """Answer prompts greedily, `batch_size` at once, the shortest first; answers come as their batch ends. The
-    model's own generation config (sampling, penalties) is set aside: an answer is the most likely one.
+    """Answer questions greedily, `batch_size` at once, the shortest first; answers come as they end. The model's
+    own generation config (sampling, penalties) is set aside: an answer is the most likely one that its constraint
+    allows.
 
-    `end_ids` end an answer (any of them); so does the end of the model's positions, if it has one. Prompts are
-    padded on the left, so that all rows go on at one place. Raises DataError for a prompt that leaves no position
-    for its answer."""
-    from transformers import GenerationConfig
-
+    `end_ids` end an answer (any of them); so does the end of the model's positions, if it has one. Raises DataError
+    for a prompt that leaves no position for its answer."""
     from yuantune.models.load import positions_of
 
-    longest, positions = max(map(len, prompts), default=0), positions_of(model)
+    longest, positions = max((len(each.ids) for each in questions), default=0), positions_of(model)
     if positions is not None and longest >= positions:
         raise DataError(
             f"a prompt of {longest} tokens leaves no place for an answer: the model reads {positions} in all",
             hint="shorten the text, or answer it in parts",
         )
-    greedy = GenerationConfig(
-        do_sample=False,
-        num_beams=1,
-        eos_token_id=list(end_ids),
-        pad_token_id=pad_id,
-        bos_token_id=None,
-        use_cache=True,
-    )
-    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
-    device = next(model.parameters()).device
+    limits = [
+        max_new_tokens if positions is None else min(max_new_tokens, positions - len(each.ids))
+        for each in questions
+    ]
+    order = sorted(range(len(questions)), key=lambda index: len(questions[index].ids))
     model.eval()
+    most = max((len(each.ids) + limit for each, limit in zip(questions, limits, strict=True)), default=0)
+    if obstacle_of(inner(model), most) is None and _slots_serve(model):
+        yield from _in_slots(model, questions, order, limits, frozenset(end_ids), batch_size)
+    else:
+        yield from _by_generate(model, questions, order, limits, list(end_ids), pad_id, batch_size)
+
+
+# ---------------------------------------------------------------------------------------------------- in slots
+
+
+@dataclass(slots=True)
+class _Row:
+    """An answer as it grows: `feed` are the tokens that the model has not read yet."""
+
+    index: int
+    question: Question
+    limit: int
+    feed: list[int]
+    lookup: _Lookup
+    ids: list[int] = field(default_factory=list)
+    draft: list[int] = field(default_factory=list)
+    seconds: float = 0.0
+    ended: bool = False
+
+    def write(self, logits_V: Tensor, likeliest: int, end_ids: frozenset[int]) -> int | None:
+        """Choose the next token and write it; None where the answer ends."""
+        constraint = self.question.constraint
+        if constraint is None:
+            if likeliest in end_ids:
+                self.ended = True
+                return None
+            token = likeliest
+        else:
+            token = likeliest
+            if not constraint.accept(token):
+                token = constraint.best(logits_V)
+                constraint.accept(token)
+            self.ended = constraint.ended
+        self.ids.append(token)
+        return token
+
+    def go_on(self, token: int) -> None:
+        """Feed the last token, and what must follow it."""
+        self.feed = [token]
+        constraint = self.question.constraint
+        if constraint is not None and not self.ended:
+            forced = constraint.forced()
+            self.feed += forced
+            self.ids += forced
+            self.ended = constraint.ended
+
+    @property
+    def done(self) -> bool:
+        return self.ended or len(self.ids) >= self.limit
+
+    @property
+    def copies(self) -> bool:
+        """Whether the text may say how the answer goes on."""
+        constraint = self.question.constraint
+        return constraint is None or constraint.in_string
+
+
+class _Lookup:
+    """Where the tokens of a text stand, to find how what was copied so far goes on there."""
+
+    def __init__(self, ids: Sequence[int]) -> None:
+        self._ids = list(ids)
+        self._places: dict[int, list[int]] = defaultdict(list)
+        for at, token in enumerate(self._ids):
+            self._places[token].append(at)
+        self._last = -1
+
+    def draft(self, written: Sequence[int], most: int) -> list[int]:
+        """At most `most` tokens that followed the longest stretch of the text that `written` ends with; of several,
+        behind the one that was used last."""
+        if not written or most < 1:
+            return []
+        best, size = [], 0
+        for at in self._places.get(written[-1], ()):
+            same = 1
+            while same < min(_LONGEST_MATCH, len(written), at + 1) and self._ids[at - same] == written[-1 - same]:
+                same += 1
+            if same > size:
+                best, size = [at], same
+            elif same == size:
+                best.append(at)
+        if not best:
+            return []
+        at = next((place for place in best if place > self._last), best[0])
+        self._last = at
+        return self._ids[at + 1 : at + 1 + most]
+
+
+def _in_slots(
+    model: PreTrainedModel,
+    questions: Sequence[Question],
+    order: Sequence[int],
+    limits: Sequence[int],
+    end_ids: frozenset[int],
+    batch_size: int,
+) -> Iterator[Answer]:
+    slots = Slots(model)
+    prefix = _shared([questions[index].ids for index in order])
+    slots.share(prefix)
+    waiting = list(reversed(order))
+    rows: list[_Row] = []
+    while waiting or rows:
+        fresh = 0
+        while waiting and len(rows) < batch_size and (fresh < FRESH_TOKENS or not rows):
+            index = waiting.pop()
+            question = questions[index]
+            if limits[index] < 1:
+                yield Answer(index, [], False, 0.0)
+                continue
+            slots.add()
+            tail = list(question.ids[len(prefix) :])
+            fresh += len(tail)
+            rows.append(_Row(index, question, limits[index], tail, _Lookup(question.text_ids)))
+        if not rows:
+            break
+        started = time.monotonic()
+        _step(slots, rows, end_ids)
+        share = (time.monotonic() - started) / len(rows)
+        for row in rows:
+            row.seconds += share
+        for number in reversed([number for number, row in enumerate(rows) if row.done]):
+            row = rows[number]
+            slots.remove(number)
+            rows[number] = rows[-1]
+            rows.pop()
+            yield Answer(row.index, row.ids[: row.limit], row.ended and len(row.ids) <= row.limit, row.seconds)
+
+
+def _step(slots: Slots, rows: Sequence[_Row], end_ids: frozenset[int]) -> None:
+    """One forward pass: every row writes a token, and more where its draft was right."""
+    spare = min((DRAFT_TOKENS - sum(len(row.feed) for row in rows)) // len(rows), _MOST_DRAFTED)
+    for row in rows:
+        most = min(spare, row.limit - len(row.ids) - 1)
+        row.draft = row.lookup.draft(row.ids, most) if row.copies else []
+    chunks = [Chunk([*row.feed, *row.draft], 1 + len(row.draft)) for row in rows]
+    logits_NV = slots.step(chunks)
+    likeliest = logits_NV.argmax(-1).tolist()
+    at = 0
+    for number, (row, chunk) in enumerate(zip(rows, chunks, strict=True)):
+        kept = len(row.feed)
+        for place in range(at, at + chunk.logits):
+            token = row.write(logits_NV[place], likeliest[place], end_ids)
+            if token is None:
+                break
+            right = row.draft[place - at : place - at + 1] == [token]
+            if row.done or not right or not row.copies:
+                row.go_on(token)
+                break
+            kept += 1
+        at += chunk.logits
+        slots.keep(number, kept)
+
+
+def _shared(prompts: Sequence[Sequence[int]]) -> list[int]:
+    """What all prompts begin with; at least one token of each is left."""
+    if not prompts:
+        return []
+    same = takewhile(lambda tokens: len(set(tokens)) == 1, zip(*prompts, strict=False))
+    return [tokens[0] for tokens in same][: min(map(len, prompts)) - 1]
+
+
+_SERVED: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
+
+
+def _slots_serve(model: PreTrainedModel) -> bool:
+    """Whether a trial of two rows in slots gives the logits of each alone."""
+    bare = inner(model)
+    if bare not in _SERVED:
+        _SERVED[bare] = _tried(bare)
+    return _SERVED[bare]
+
+
+def _tried(bare: PreTrainedModel) -> bool:
+    size = bare.get_input_embeddings().weight.shape[0]
+    rows = [[token % size for token in ids] for ids in ([5, 6, 7, 8, 9], [5, 6, 3])]
+    device = next(bare.parameters()).device
+    with trial(bare):
+        expected = [bare(input_ids=torch.tensor([ids], device=device), use_cache=False).logits[0] for ids in rows]
+        try:
+            slots = Slots(bare)
+            slots.share(rows[0][:2])
+            for _ in rows:
+                slots.add()
+            found = [slots.step([Chunk(ids[2:3]) for ids in rows])]
+            for number in range(len(rows)):
+                slots.keep(number, 1)
+            found.append(slots.step([Chunk(rows[0][3:], 2), Chunk([1])])[:2])
+        except (TypeError, ValueError, RuntimeError, AttributeError, IndexError, ModelError):
+            return False
+    pairs = ((found[0], torch.stack([each[2] for each in expected])), (found[1], expected[0][3:]))
+    allowed = ROUNDING.get(expected[0].dtype, 1e-3)
+    return all(float((one - other).float().norm()) <= allowed * float(other.float().norm()) for one, other in pairs)
+
+
+# ------------------------------------------------------------------------------------------------ by `generate`
+
+
+class _Held(LogitsProcessor):
+    """Leaves of each row's scores the token alone that its constraint would write."""
+
+    def __init__(self, constraints: Sequence[Constraint | None], length: int, end_id: int) -> None:
+        self._constraints, self._length, self._end_id = constraints, length, end_id
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+        """[B, T] and [B, V] to [B, V]."""
+        for row, constraint in enumerate(self._constraints):
+            if constraint is None:
+                continue
+            token = self._end_id
+            if not constraint.ended:
+                token = int(scores[row].argmax())
+                if not constraint.accept(token):
+                    token = constraint.best(scores[row])
+                    constraint.accept(token)
+            scores[row] = -torch.inf
+            scores[row, token] = 0.0
+        return scores
+
+
+def _by_generate(
+    model: PreTrainedModel,
+    questions: Sequence[Question],
+    order: Sequence[int],
+    limits: Sequence[int],
+    end_ids: list[int],
+    pad_id: int,
+    batch_size: int,
+) -> Iterator[Answer]:
+    """Rows of like length together, padded on the left, so that all go on at one place."""
+    from transformers import GenerationConfig
+
+    greedy = GenerationConfig(
+        do_sample=False, num_beams=1, eos_token_id=end_ids, pad_token_id=pad_id, bos_token_id=None, use_cache=True
+    )
+    device = next(model.parameters()).device
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
         started = time.monotonic()
-        ids_BT, mask_BT = _left_padded([prompts[i] for i in rows], pad_id)
-        free = max_new_tokens if positions is None else positions - ids_BT.shape[1]
-        greedy.max_new_tokens = min(max_new_tokens, free)
+        ids_BT, mask_BT = _left_padded([questions[index].ids for index in rows], pad_id)
+        greedy.max_new_tokens = min(limits[index] for index in rows)
+        held = [questions[index].constraint for index in rows]
+        processors = LogitsProcessorList([_Held(held, ids_BT.shape[1], end_ids[0])] if any(held) else [])
         with torch.inference_mode(), _only(model, greedy):
-            output = model.generate(input_ids=ids_BT.to(device), attention_mask=mask_BT.to(device))
+            output = model.generate(
+                input_ids=ids_BT.to(device), attention_mask=mask_BT.to(device), logits_processor=processors
+            )
         new_ids = output[:, ids_BT.shape[1] :].tolist()
         seconds = (time.monotonic() - started) / len(rows)
         for index, ids in zip(rows, new_ids, strict=True):

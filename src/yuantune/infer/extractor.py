@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 import shlex
+import warnings
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, NamedTuple, overload
 
 from yuantune.data.bound import BoundTemplate
 from yuantune.data.labels import parse
 from yuantune.data.record import Labels, Prediction, Record, Source
 from yuantune.data.template import Template
 from yuantune.errors import DataError, ModelError, Problem, RunError, TemplateError, UserError
-from yuantune.infer.engine import answer
+from yuantune.infer.constraint import Constraint, Form, form_of
+from yuantune.infer.engine import Question, answer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 CHUNK = 1024
 """Records that are rendered and sorted by length at once: memory stays bounded on files of any size."""
+
+
+class _Prompt(NamedTuple):
+    """Ids, four bytes a token, since a list of any length may stay in memory beside its records; and where among
+    them the record's text stands."""
+
+    ids: array[int]
+    text_span: tuple[int, int]
 
 
 class Extractor:
@@ -32,12 +43,16 @@ class Extractor:
         template: BoundTemplate,
         *,
         max_new_tokens: int = 512,
-        batch_size: int = 16,
+        batch_size: int = 32,
+        constrain: bool = True,
+        grounded: bool = True,
     ) -> None:
         self.model = model
         self.template = template
         self.max_new_tokens = max_new_tokens
         self.batch_size = batch_size
+        self.constrain = constrain
+        self.grounded = grounded
 
     @overload
     def extract(self, text: str) -> Labels: ...
@@ -70,24 +85,40 @@ class Extractor:
         while some := list(islice(rows, CHUNK)):
             yield from self._predict(some, self._prompts(some), on_answer)
 
-    def _prompts(self, records: Sequence[Record]) -> list[array[int]]:
-        """Four bytes a token: a list of any length may stay in memory beside its records."""
+    @cached_property
+    def _form(self) -> Form | None:
+        """The form of answers that are labels; None for other answers, and where the tokenizer does not tell."""
+        if not self.template.template.extraction:
+            return None
+        try:
+            return form_of(self.template)
+        except ModelError as error:
+            warnings.warn(f"answers are not held to the labels' JSON: {error.message}", stacklevel=2)
+            return None
+
+    def _question(self, record: Record, prompt: _Prompt) -> Question:
+        form = self._form if self.constrain else None
+        constraint = None if form is None else Constraint(form, record.text if self.grounded else None)
+        start, stop = prompt.text_span
+        return Question(prompt.ids, constraint, prompt.ids[start:stop])
+
+    def _prompts(self, records: Sequence[Record]) -> list[_Prompt]:
         from yuantune.models.load import positions_of
 
-        prompts: list[array[int]] = []
+        prompts: list[_Prompt] = []
         problems: list[Problem] = []
         longest = positions_of(self.model)
         for record in records:
             try:
-                ids = self.template.prompt(record).ids
+                prompt = self.template.prompt(record)
             except TemplateError as error:
                 problems.append(Problem(str(record.source), error.message))
                 continue
-            if longest is not None and len(ids) >= longest:
-                more = len(ids) - longest + 1
-                what = f"{len(ids)} tokens, {more} more than leave the model room for an answer: it reads {longest}"
+            if longest is not None and len(prompt.ids) >= longest:
+                count, more = len(prompt.ids), len(prompt.ids) - longest + 1
+                what = f"{count} tokens, {more} more than leave the model room for an answer: it reads {longest}"
                 problems.append(Problem(str(record.source), what))
-            prompts.append(array("i", ids))
+            prompts.append(_Prompt(array("i", prompt.ids), prompt.text_span))
         if problems:
             raise DataError(
                 f"{len(problems)} of {len(records)} rows cannot be answered",
@@ -99,20 +130,22 @@ class Extractor:
     def _predict(
         self,
         records: Sequence[Record],
-        prompts: Sequence[Sequence[int]],
+        prompts: Sequence[_Prompt],
         on_answer: Callable[[Prediction], None] | None,
     ) -> list[Prediction]:
         predictions: dict[int, Prediction] = {}
+        questions = [self._question(record, prompt) for record, prompt in zip(records, prompts, strict=True)]
         answers = answer(
             self.model,
-            prompts,
+            questions,
             end_ids=self.template.end_ids,
             pad_id=self.template.tokenizer.pad_token_id,
             max_new_tokens=self.max_new_tokens,
             batch_size=self.batch_size,
         )
         for each in answers:
-            raw = self.template.decode_answer(each.ids)
+            constraint = questions[each.index].constraint
+            raw = self.template.decode_answer(each.ids) if constraint is None else constraint.closed
             record = records[each.index]
             predictions[each.index] = Prediction(
                 source=record.source,
@@ -120,7 +153,7 @@ class Extractor:
                 raw=raw,
                 labels=parse(raw),
                 finished=each.finished,
-                prompt_tokens=len(prompts[each.index]),
+                prompt_tokens=len(prompts[each.index].ids),
                 answer_tokens=len(each.ids),
                 seconds=each.seconds,
             )

@@ -329,6 +329,8 @@ class _Filter(YuanCacheLayer):
     """Yuan2's filter between steps: the states of each row's last token, [1, R, D] and [1, R, M]. `begin` are those
     of a row that holds the prefix only."""
 
+    _layer_type = None  # transformers would build one of these wherever it builds Yuan2's cache.
+
     def __init__(self) -> None:
         super().__init__()
         self.begin: tuple[Tensor, Tensor] | None = None
@@ -422,7 +424,8 @@ def slot_attention(
     if softcap is not None:
         raise ModelError("slots have no capped attention scores")
     scaling = query_1ANE.shape[-1] ** -0.5 if scaling is None else scaling
-    return slots.attend(module.layer_idx, query_1ANE[0], key_1KNE[0], value_1KNE[0], scaling)[None], None
+    layer: Any = module.layer_idx
+    return slots.attend(layer, query_1ANE[0], key_1KNE[0], value_1KNE[0], scaling)[None], None
 
 
 def register() -> None:
