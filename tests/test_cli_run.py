@@ -163,6 +163,7 @@ def test_text_is_printed_as_it_is(
 
     class Echo:
         max_new_tokens = batch_size = 1
+        constrain = grounded = False
 
         def predict(self, records: list[Record], on_answer: Callable[[Prediction], None]) -> list[Prediction]:
             answers = [Prediction(r.source, r.text, r.text, None, True, 1, 1, 0.0) for r in records]
