@@ -43,8 +43,20 @@ def infer_schema(records: Iterable[Record]) -> LabelSchema:
     return LabelSchema(tuple(types))
 
 
-def in_text_order(labels: Labels, text: str, schema: LabelSchema) -> Labels:
-    """The same labels in canonical order, types without strings left out.
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A label's string and where it stands in its text, from `start` to before `stop`; `found` is False where the
+    text lacks it, and both are then the text's end."""
+
+    kind: str
+    string: str
+    start: int
+    stop: int
+    found: bool
+
+
+def places(labels: Labels, text: str, schema: LabelSchema) -> list[Place]:
+    """Each string with its place: by type in schema order, then in text order; types without strings left out.
 
     Strings carry no positions, so they claim them: longer strings first, and the k-th repeat of a string
     takes its k-th occurrence that no longer string covers (a nested label, all of whose occurrences are
@@ -54,29 +66,37 @@ def in_text_order(labels: Labels, text: str, schema: LabelSchema) -> Labels:
     wanted = [(name, i, string) for name in types for i, string in enumerate(labels[name])]
     taken = bytearray(len(text))
     used: dict[str, set[int]] = {}
-    start_of: dict[tuple[str, int], int] = {}
+    place_of: dict[tuple[str, int], Place] = {}
     # A stable sort by text position makes the claims independent of the given order.
     for name, i, string in sorted(wanted, key=lambda item: (-len(item[2]), item[2])):
-        places = _occurrences(string, text)
+        occurrences = _occurrences(string, text)
         mine = used.setdefault(string, set())
-        free = next((at for at in places if 1 not in taken[at : at + len(string)]), None)
-        at = free if free is not None else next((at for at in places if at not in mine), None)
+        free = next((at for at in occurrences if 1 not in taken[at : at + len(string)]), None)
+        at = free if free is not None else next((at for at in occurrences if at not in mine), None)
         if at is None:
             # More repeats than occurrences: with the last of them, or behind everything.
-            start_of[name, i] = places[-1] if places else len(text)
-            continue
-        taken[at : at + len(string)] = b"\1" * len(string)
-        mine.add(at)
-        start_of[name, i] = at
-    ordered: Labels = {}
+            at = occurrences[-1] if occurrences else None
+        else:
+            taken[at : at + len(string)] = b"\1" * len(string)
+            mine.add(at)
+        start, stop = (len(text), len(text)) if at is None else (at, at + len(string))
+        place_of[name, i] = Place(name, string, start, stop, at is not None)
+    ordered = []
     for name in types:
-        strings = labels[name]
-        order = sorted(range(len(strings)), key=lambda i: _place(start_of[name, i], strings[i], len(text)))
-        ordered[name] = [strings[i] for i in order]
+        mine_of_type = [place_of[name, i] for i in range(len(labels[name]))]
+        ordered += sorted(mine_of_type, key=lambda place: _order(place.start, place.string, len(text)))
     return ordered
 
 
-def _place(start: int, string: str, end: int) -> tuple[int, int, str]:
+def in_text_order(labels: Labels, text: str, schema: LabelSchema) -> Labels:
+    """The same labels in canonical order, as `places` has them, types without strings left out."""
+    ordered: Labels = {}
+    for place in places(labels, text, schema):
+        ordered.setdefault(place.kind, []).append(place.string)
+    return ordered
+
+
+def _order(start: int, string: str, end: int) -> tuple[int, int, str]:
     """Sorts by position, the longer string first; strings at `end` (not in the text) keep their order."""
     return (start, -len(string), string) if start < end else (end, 0, "")
 

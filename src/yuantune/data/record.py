@@ -72,7 +72,8 @@ class Prediction:
     """What the model answered to one record.
 
     `labels` is the parsed answer, None where it is not a JSON object of string lists; `finished` is False where
-    the answer reached `max_new_tokens` before its end token; `seconds` is the record's share of its batch."""
+    the answer reached `max_new_tokens` before its end token; `seconds` is the record's share of its batch. A text
+    longer than the model reads was answered in so many `windows`. `error` says why there is no answer."""
 
     source: Source
     text: str
@@ -82,3 +83,5 @@ class Prediction:
     prompt_tokens: int
     answer_tokens: int
     seconds: float
+    windows: int = 1
+    error: str = ""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import warnings
 from array import array
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import islice
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, overload
 
@@ -17,21 +20,34 @@ from yuantune.data.record import Labels, Prediction, Record, Source
 from yuantune.data.template import Template
 from yuantune.errors import DataError, ModelError, Problem, RunError, TemplateError, UserError
 from yuantune.infer.constraint import Constraint, Form, form_of
-from yuantune.infer.engine import Question, answer
+from yuantune.infer.engine import Answer, Question, answer
+from yuantune.infer.windows import Window, merged, windows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 CHUNK = 1024
 """Records that are rendered and sorted by length at once: memory stays bounded on files of any size."""
+_ROOM = 4
+"""A text is cut into windows where less than one position in so many is left for the answer."""
 
 
 class _Prompt(NamedTuple):
     """Ids, four bytes a token, since a list of any length may stay in memory beside its records; and where among
-    them the record's text stands."""
+    them the text stands."""
 
     ids: array[int]
     text_span: tuple[int, int]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What a record is asked: one prompt, one for each of its windows, or none, and why."""
+
+    prompts: tuple[_Prompt, ...] = ()
+    windows: tuple[Window, ...] = ()
+    error: str = ""
 
 
 class Extractor:
@@ -69,21 +85,29 @@ class Extractor:
         return next(self.predict(_as_records([text]))).raw
 
     def predict(
-        self, records: Iterable[Record], *, on_answer: Callable[[Prediction], None] | None = None
+        self,
+        records: Iterable[Record],
+        *,
+        on_answer: Callable[[Prediction], None] | None = None,
+        keep_going: bool = False,
+        chunk: int = CHUNK,
     ) -> Iterator[Prediction]:
-        """Answer records, in their order. The records' own answers are not looked at.
+        """Answer records, in their order. The records' own answers are not looked at. Labels of a text longer than
+        the model reads are found in windows of it.
 
-        `on_answer` gets every prediction as soon as it is there, which is by length, not in order. Raises DataError
-        with every record that has no prompt, or one too long for the model: of a list, before the first answer."""
+        `chunk` records are sorted by length and answered side by side; `on_answer` gets every prediction as soon as
+        it is there, not in order. Raises DataError with every record that has no prompt, or one too long for the
+        model: of a list, before the first answer. With `keep_going` such a record's prediction says so in its
+        `error`."""
         if isinstance(records, Sequence):
-            prompts = self._prompts(records)
-            for start in range(0, len(records), CHUNK):
-                chunk = slice(start, start + CHUNK)
-                yield from self._predict(records[chunk], prompts[chunk], on_answer)
+            parts = self._parts(records, keep_going)
+            for start in range(0, len(records), chunk):
+                some = slice(start, start + chunk)
+                yield from self._predict(records[some], parts[some], on_answer)
             return
         rows = iter(records)
-        while some := list(islice(rows, CHUNK)):
-            yield from self._predict(some, self._prompts(some), on_answer)
+        while some_rows := list(islice(rows, chunk)):
+            yield from self._predict(some_rows, self._parts(some_rows, keep_going), on_answer)
 
     @cached_property
     def _form(self) -> Form | None:
@@ -96,45 +120,80 @@ class Extractor:
             warnings.warn(f"answers are not held to the labels' JSON: {error.message}", stacklevel=2)
             return None
 
-    def _question(self, record: Record, prompt: _Prompt) -> Question:
-        form = self._form if self.constrain else None
-        constraint = None if form is None else Constraint(form, record.text if self.grounded else None)
-        start, stop = prompt.text_span
-        return Question(prompt.ids, constraint, prompt.ids[start:stop])
-
-    def _prompts(self, records: Sequence[Record]) -> list[_Prompt]:
-        from yuantune.models.load import positions_of
-
-        prompts: list[_Prompt] = []
-        problems: list[Problem] = []
-        longest = positions_of(self.model)
+    def _parts(self, records: Sequence[Record], keep_going: bool) -> list[_Parts]:
+        """Each record's prompts. Raises DataError with those that have none, unless `keep_going`."""
+        found, problems = [], []
         for record in records:
-            try:
-                prompt = self.template.prompt(record)
-            except TemplateError as error:
-                problems.append(Problem(str(record.source), error.message))
-                continue
-            if longest is not None and len(prompt.ids) >= longest:
-                count, more = len(prompt.ids), len(prompt.ids) - longest + 1
-                what = f"{count} tokens, {more} more than leave the model room for an answer: it reads {longest}"
-                problems.append(Problem(str(record.source), what))
-            prompts.append(_Prompt(array("i", prompt.ids), prompt.text_span))
-        if problems:
+            parts = self._parts_of(record)
+            found.append(parts)
+            if parts.error:
+                problems.append(Problem(str(record.source), parts.error))
+        if problems and not keep_going:
             raise DataError(
                 f"{len(problems)} of {len(records)} rows cannot be answered",
                 problems=problems,
                 hint="shorten these texts, answer them in parts, or leave them out",
             )
-        return prompts
+        return found
+
+    def _parts_of(self, record: Record) -> _Parts:
+        """The prompt of a record; of one that is too long, those of its windows, if its labels are asked for."""
+        from yuantune.models.load import positions_of
+
+        positions = positions_of(self.model)
+        try:
+            whole = self._prompt(record)
+            if positions is None or len(whole.ids) + self._room(positions) <= positions:
+                return _Parts((whole,))
+            if self.template.template.extraction and not record.messages:
+                cut = windows(record.text, lambda text: self._fits(record, text, positions))
+                if len(cut) > 1:
+                    texts = (record.text[start:stop] for start, stop in cut)
+                    return _Parts(tuple(self._prompt(replace(record, text=text)) for text in texts), tuple(cut))
+        except TemplateError as error:
+            return _Parts(error=error.message)
+        if len(whole.ids) < positions:
+            return _Parts((whole,))
+        count, more = len(whole.ids), len(whole.ids) - positions + 1
+        what = f"{count} tokens, {more} more than leave the model room for an answer: it reads {positions}"
+        return _Parts(error=what)
+
+    def _room(self, positions: int) -> int:
+        """Tokens that are left for an answer before a text is cut into windows."""
+        return max(min(self.max_new_tokens, positions // _ROOM), 1)
+
+    def _fits(self, record: Record, text: str, positions: int) -> bool:
+        return len(self.template.prompt(replace(record, text=text)).ids) + self._room(positions) <= positions
+
+    def _prompt(self, record: Record) -> _Prompt:
+        prompt = self.template.prompt(record)
+        return _Prompt(array("i", prompt.ids), prompt.text_span, record.text)
+
+    def _question(self, prompt: _Prompt) -> Question:
+        form = self._form if self.constrain else None
+        constraint = None if form is None else Constraint(form, prompt.text if self.grounded else None)
+        start, stop = prompt.text_span
+        return Question(prompt.ids, constraint, prompt.ids[start:stop])
 
     def _predict(
         self,
         records: Sequence[Record],
-        prompts: Sequence[_Prompt],
+        parts: Sequence[_Parts],
         on_answer: Callable[[Prediction], None] | None,
     ) -> list[Prediction]:
         predictions: dict[int, Prediction] = {}
-        questions = [self._question(record, prompt) for record, prompt in zip(records, prompts, strict=True)]
+
+        def answered(index: int, some: list[tuple[str, Answer]]) -> None:
+            predictions[index] = self._prediction(records[index], parts[index], some)
+            if on_answer is not None:
+                on_answer(predictions[index])
+
+        owners = [index for index, each in enumerate(parts) for _ in each.prompts]
+        firsts = list(accumulate((len(each.prompts) for each in parts), initial=0))
+        questions = [self._question(prompt) for each in parts for prompt in each.prompts]
+        for index, each in enumerate(parts):
+            if each.error:
+                answered(index, [])
         answers = answer(
             self.model,
             questions,
@@ -143,23 +202,36 @@ class Extractor:
             max_new_tokens=self.max_new_tokens,
             batch_size=self.batch_size,
         )
-        for each in answers:
-            constraint = questions[each.index].constraint
-            raw = self.template.decode_answer(each.ids) if constraint is None else constraint.closed
-            record = records[each.index]
-            predictions[each.index] = Prediction(
-                source=record.source,
-                text=record.text,
-                raw=raw,
-                labels=parse(raw),
-                finished=each.finished,
-                prompt_tokens=len(prompts[each.index].ids),
-                answer_tokens=len(each.ids),
-                seconds=each.seconds,
-            )
-            if on_answer is not None:
-                on_answer(predictions[each.index])
+        found: dict[int, dict[int, tuple[str, Answer]]] = defaultdict(dict)
+        for each_answer in answers:
+            number = each_answer.index
+            constraint, index = questions[number].constraint, owners[number]
+            raw = self.template.decode_answer(each_answer.ids) if constraint is None else constraint.closed
+            found[index][number - firsts[index]] = (raw, each_answer)
+            if len(found[index]) == len(parts[index].prompts):
+                answered(index, [some for _, some in sorted(found.pop(index).items())])
         return [predictions[index] for index in range(len(records))]
+
+    def _prediction(self, record: Record, parts: _Parts, answers: Sequence[tuple[str, Answer]]) -> Prediction:
+        raw = answers[0][0] if answers else ""
+        labels = parse(raw) if answers else None
+        if parts.windows:
+            schema = self.template.schema
+            some = [(window, parse(text) or {}) for window, (text, _) in zip(parts.windows, answers, strict=True)]
+            labels = merged(record.text, some, schema)
+            raw = json.dumps(labels, ensure_ascii=False)
+        return Prediction(
+            source=record.source,
+            text=record.text,
+            raw=raw,
+            labels=labels,
+            finished=bool(answers) and all(each.finished for _, each in answers),
+            prompt_tokens=sum(len(prompt.ids) for prompt in parts.prompts),
+            answer_tokens=sum(len(each.ids) for _, each in answers),
+            seconds=sum(each.seconds for _, each in answers),
+            windows=max(len(parts.prompts), 1),
+            error=parts.error,
+        )
 
 
 def _as_records(texts: Sequence[str]) -> list[Record]:

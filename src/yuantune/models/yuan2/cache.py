@@ -33,7 +33,7 @@ class YuanCacheLayer(DynamicLayer):
     row, and whether it ends a document; and `packed`, whether a row ever held a second sequence.
     `virtual` counts leading tokens that have keys and values but never passed the filter: a tuned prefix."""
 
-    _layer_type = "yuan"
+    _layer_type: str | None = "yuan"
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
