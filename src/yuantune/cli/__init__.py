@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 import yuantune
-from yuantune.cli import bench, data, model, pretrain, run, setup, tokenizer
+from yuantune.cli import bench, data, extract, model, pretrain, run, setup, tokenizer
 from yuantune.cli.console import err, out, print_error
 from yuantune.errors import Interrupted, UserError, YuantuneError
 
@@ -36,6 +36,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 run.register(app)
+extract.register(app)
 pretrain.register(app)
 setup.register(app)
 app.add_typer(data.app, name="data")

@@ -89,7 +89,8 @@ def generate(
 ) -> None:
     """Answer texts with a trained run: the saved prompt, parsed JSON beside the raw answer."""
     from yuantune.infer.extractor import load
-    from yuantune.train.quickstart import answer_all, as_row, score_predictions
+    from yuantune.infer.job import as_row
+    from yuantune.train.quickstart import answer_all, score_predictions
 
     if bool(text) == bool(input_file):
         raise UserError("say what to answer: --text TEXT or --input FILE, one of them")
@@ -155,7 +156,8 @@ def _answer_into(output_file: Path, extractor: Extractor, records: list[Record])
     """Answer records into a file, which appears when all are answered. Until then the answers are in one beside it,
     as they come: hours of work are not lost to what stops it."""
     from yuantune.data.writing import growing, write_lines
-    from yuantune.train.quickstart import answer_all, as_row
+    from yuantune.infer.job import as_row
+    from yuantune.train.quickstart import answer_all
 
     partial, count = _partial(output_file), 0
 

@@ -105,9 +105,8 @@ class Extractor:
                 some = slice(start, start + chunk)
                 yield from self._predict(records[some], parts[some], on_answer)
             return
-        rows = iter(records)
-        while some_rows := list(islice(rows, chunk)):
-            yield from self._predict(some_rows, self._parts(some_rows, keep_going), on_answer)
+        for some_records in _chunks(iter(records), chunk):
+            yield from self._predict(some_records, self._parts(some_records, keep_going), on_answer)
 
     @cached_property
     def _form(self) -> Form | None:
@@ -232,6 +231,23 @@ class Extractor:
             windows=max(len(parts.prompts), 1),
             error=parts.error,
         )
+
+
+def _chunks(records: Iterator[Record], size: int) -> Iterator[list[Record]]:
+    """Lists of `size` records; what reading raises comes behind those that were read."""
+    unread: DataError | None = None
+    some: list[Record] = []
+    while unread is None:
+        try:
+            some.extend(islice(records, size))
+        except DataError as error:
+            unread = error
+        if not some:
+            break
+        yield some
+        some = []
+    if unread is not None:
+        raise unread
 
 
 def _as_records(texts: Sequence[str]) -> list[Record]:

@@ -6,10 +6,10 @@ import json
 import shlex
 import signal
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -19,6 +19,8 @@ from yuantune.data.record import Labels, Prediction, Record, row_of
 from yuantune.data.writing import write_rows, write_text
 from yuantune.errors import Interrupted
 from yuantune.infer.extractor import Extractor, load
+from yuantune.infer.job import as_row
+from yuantune.infer.progress import Answering
 from yuantune.score.entities import EntityScore, score_entities
 from yuantune.train.run import Prepared, RunResult, run_prepared
 
@@ -103,22 +105,12 @@ def answer_all(
 ) -> list[Prediction]:
     """Answer records under a progress bar, in their order; `on_answer` gets each as soon as it is there. How many
     answers were cut short is said behind it."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("answering"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task("", total=len(records))
+    with Answering(console, len(records)) as progress:
 
         def advance(prediction: Prediction) -> None:
             if on_answer is not None:
                 on_answer(prediction)
-            progress.advance(task)
+            progress.advance()
 
         predictions = list(extractor.predict(records, on_answer=advance))
     if cut := sum(not prediction.finished for prediction in predictions):
@@ -160,11 +152,3 @@ def _expected(record: Record) -> Labels | str | None:
         return labels
     answers = [message.content for message in record.messages if message.role == "assistant"]
     return answers[-1] if answers else record.output
-
-
-def as_row(prediction: Prediction) -> dict[str, Any]:
-    """A prediction as one JSON object; `finished` is false where the answer was cut short."""
-    row = asdict(prediction)
-    row["source"] = str(prediction.source)
-    row["seconds"] = round(prediction.seconds, 4)
-    return row

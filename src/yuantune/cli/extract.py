@@ -1,0 +1,114 @@
+"""`yuantune extract`: the labels of a whole file of texts, in order, held to form and text; stopped, it goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from yuantune.cli.console import err
+from yuantune.errors import DataError, Interrupted, RunError, WorkFailed
+
+if TYPE_CHECKING:
+    from yuantune.infer.extractor import Extractor
+
+_BY_LINE = (".jsonl", ".ndjson", ".txt")
+
+
+def register(app: typer.Typer) -> None:
+    """Put the command on the app."""
+    app.command()(extract)
+
+
+def extract(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    input_file: Annotated[str, typer.Option("--input", help="Texts: file, folder or hub dataset.")],
+    output_file: Annotated[Path, typer.Option("--output", help="JSONL, a line for each text, in order.")],
+    max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Longest answer in tokens.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Rows answered at once.")] = None,
+    constrain: Annotated[bool | None, typer.Option(help="Hold answers to the labels' JSON.")] = None,
+    grounded: Annotated[bool | None, typer.Option(help="And their strings to pieces of the text.")] = None,
+    model: Annotated[str | None, typer.Option(help="Where the base model is now, if it has moved.")] = None,
+    device_map: Annotated[str | None, typer.Option(help="auto, cpu, cuda, mps.")] = None,
+) -> None:
+    """Answer a file of any size with a trained run; the same command goes on where it was stopped."""
+    from yuantune.data.readers import read
+    from yuantune.infer.extractor import load
+    from yuantune.infer.job import Job, answer_file
+    from yuantune.infer.progress import Answering
+
+    records = read(input_file)
+    extractor = load(run, model=model, device_map=device_map)
+    if not extractor.template.template.extraction:
+        raise RunError(
+            f"{run} answers with text, not with labels", hint="`yuantune generate` answers a file with it"
+        )
+    for name, value in {
+        "max_new_tokens": max_new_tokens,
+        "batch_size": batch_size,
+        "constrain": constrain,
+        "grounded": grounded,
+    }.items():
+        setattr(extractor, name, getattr(extractor, name) if value is None else value)
+    job = Job(output_file, _identity(run, input_file, extractor))
+    done = job.begin()
+    if done:
+        err.print(f"going on behind {done:,} answers in {job.partial}", markup=False)
+    counts = {"failed": 0, "cut short": 0, "in windows": 0}
+    try:
+        with Answering(err, _lines(Path(input_file)), done) as progress:
+            for each in answer_file(extractor, records, job, lambda _: progress.advance()):
+                counts["failed"] += bool(each.error)
+                counts["cut short"] += not each.finished and not each.error
+                counts["in windows"] += each.windows > 1
+    except KeyboardInterrupt:
+        raise Interrupted(
+            f"stopped by Ctrl-C: the answers so far are in {job.partial}",
+            signal_number=signal.SIGINT,
+            hint="the same command goes on from there",
+        ) from None
+    except DataError as error:  # Of what could not be read: all else is answered.
+        _report(output_file, progress, counts)
+        error.message = f"{error.message}; all other rows are answered"
+        raise
+    _report(output_file, progress, counts)
+    if counts["failed"]:
+        raise WorkFailed(
+            f"{counts['failed']} rows have no answer: their lines in {output_file} say why, under error",
+            hint=f"grep '\"error\"' {shlex.quote(str(output_file))}",
+        )
+
+
+def _report(output_file: Path, progress: Any, counts: dict[str, int]) -> None:
+    more = "".join(f"; {count:,} {what}" for what, count in counts.items() if count)
+    err.print(f"wrote {progress.done:,} answers to {output_file}, {progress.rate:.1f} rows/s{more}", markup=False)
+
+
+def _identity(run: Path, source: str, extractor: Extractor) -> dict[str, Any]:
+    """What has to be the same when a stopped job goes on."""
+    from yuantune.methods.card import read_card
+
+    card = json.dumps(read_card(run).template | read_card(run).base, sort_keys=True, ensure_ascii=False)
+    path = Path(source)
+    return {
+        "run": str(run.resolve()),
+        "prompt and model": hashlib.sha256(card.encode()).hexdigest()[:16],
+        "input": str(path.resolve()) if path.exists() else source,
+        "input bytes": path.stat().st_size if path.is_file() else None,
+        "max_new_tokens": extractor.max_new_tokens,
+        "constrain": extractor.constrain,
+        "grounded": extractor.grounded,
+    }
+
+
+def _lines(path: Path) -> int | None:
+    """How many rows a file has, where that is quickly told."""
+    if not path.is_file() or path.suffix not in _BY_LINE:
+        return None
+    with path.open("rb") as file:
+        return sum(1 for line in file if line.strip())
