@@ -94,7 +94,8 @@ def test_quickstart_splits_trains_and_scores(
     assert "F1" in err
     scores = json.loads((tmp_path / "q" / "eval" / "heldout" / "scores.json").read_text("utf-8"))
     assert scores["rows"] == 2
-    assert {"micro", "macro", "per_type", "valid", "exact"} <= scores.keys()
+    assert {"micro", "macro", "per_type", "span", "valid", "schema", "grounded", "exact"} <= scores.keys()
+    assert scores["valid"] == scores["schema"] == scores["grounded"] == 1 and scores["cut_short"] == 2
     rows = (tmp_path / "q" / "eval" / "heldout" / "predictions.jsonl").read_text("utf-8").splitlines()
     gold = dict(ROWS)
     assert all(json.loads(row)["gold"] == gold[json.loads(row)["text"]] for row in rows)
@@ -121,7 +122,7 @@ def test_quickstart_on_the_tutorials_own_rows_scores_them(
 def test_quickstart_on_free_text(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, yuan_folder: Path, shape: str
 ) -> None:
-    """There is nothing to score, and it says so; the run answers its own kind of records, and plain texts."""
+    """Scored as text; the run answers its own kind of records, and plain texts."""
     rows: list[dict[str, object]] = []
     for number in range(6):
         question, answer = f"第{number}个问题", f"第{number}个回答"
@@ -132,11 +133,12 @@ def test_quickstart_on_free_text(
             rows.append({"instruction": "回答", "input": question, "output": answer})
     code, err, folder = quickstart(capsys, tmp_path, yuan_folder, rows)
     assert code == 0, err
-    assert "no scores" in err
+    assert "exact match" in err and "ROUGE-L" in err
     predictions = (folder / "eval" / "heldout" / "predictions.jsonl").read_text("utf-8").splitlines()
     assert len(predictions) == 2
     assert all(json.loads(line)["gold"].endswith("个回答") for line in predictions)
-    assert not (folder / "eval" / "heldout" / "scores.json").exists()
+    scores = json.loads((folder / "eval" / "heldout" / "scores.json").read_text("utf-8"))
+    assert scores["rows"] == 2 and 0 <= scores["rouge_l"] <= 1
     code, out, err = run(capsys, "generate", folder, "--input", tmp_path / "rows.jsonl", "--batch-size", "4")
     assert (code, len(out.splitlines())) == (0, 6), err
     assert run(capsys, "generate", folder, "--text", "你好")[0] == 0
@@ -162,8 +164,10 @@ def test_text_is_printed_as_it_is(
     from yuantune.infer import extractor
 
     class Echo:
-        max_new_tokens = batch_size = 1
-        constrain = grounded = False
+        max_new_tokens = 1
+
+        def set(self, **options: Any) -> None:
+            pass
 
         def predict(self, records: list[Record], on_answer: Callable[[Prediction], None]) -> list[Prediction]:
             answers = [Prediction(r.source, r.text, r.text, None, True, 1, 1, 0.0) for r in records]
@@ -607,3 +611,18 @@ def test_extract(
     assert (code, "1 rows have no answer" in err) == (1, True)
     code, _, err = run(capsys, *words)
     assert (code, "exists already" in err) == (2, True)
+
+
+def test_eval(capsys: pytest.CaptureFixture[str], tmp_path: Path, trained: Path, rows_file: Path) -> None:
+    code, out, err = run(capsys, "eval", trained, "--data", rows_file, "--name", "mine", "--max-new-tokens", 6)
+    assert (code, out) == (0, ""), err
+    assert "95 %" in err and "seen" in err and "spans, strict" in err and "answer tokens/s" in err
+    assert "held answers: valid 100.0 %, schema 100.0 %, grounded 100.0 %" in err and "free answers: valid" in err
+    scores = json.loads((trained / "eval" / "mine" / "scores.json").read_text("utf-8"))
+    assert scores["rows"] == len(ROWS)
+    assert {"micro", "macro", "per_type", "span", "seen", "unseen", "unconstrained", "speed"} <= scores.keys()
+    assert len((trained / "eval" / "mine" / "predictions.jsonl").read_text("utf-8").splitlines()) == len(ROWS)
+    plain = tmp_path / "plain.jsonl"
+    plain.write_text('{"text": "a"}\n', "utf-8")
+    code, _, err = run(capsys, "eval", trained, "--data", plain)
+    assert (code, "holds no answers to compare with" in err) == (2, True)

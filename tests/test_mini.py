@@ -16,7 +16,8 @@ from yuantune.data.readers import read
 from yuantune.data.template import load_template
 from yuantune.infer.extractor import Extractor
 from yuantune.models.load import load_model, load_tokenizer, resolve
-from yuantune.train.quickstart import SAMPLE, score_predictions
+from yuantune.train.evaluate import scores_of
+from yuantune.train.quickstart import SAMPLE
 
 
 def test_it_extracts_untrained() -> None:
@@ -26,8 +27,8 @@ def test_it_extracts_untrained() -> None:
     extractor = Extractor(
         load_model("yuan2-mini", device_map="cpu"), template, max_new_tokens=256, batch_size=len(records)
     )
-    score = score_predictions(records, list(extractor.predict(records)))
-    assert score is not None and score.micro.f1 > 0.4 and score.valid >= 12
+    scores = scores_of(extractor, records, list(extractor.predict(records)), None)
+    assert scores is not None and scores["micro"]["f1"] > 0.4 and scores["valid"] == scores["grounded"] == 1
 
 
 def test_its_manifest_names_its_files() -> None:

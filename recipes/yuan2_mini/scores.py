@@ -25,7 +25,6 @@ from yuantune.data.split import split
 from yuantune.data.template import load_template
 from yuantune.data.writing import write_rows, write_text
 from yuantune.errors import ConfigError
-from yuantune.score.entities import EntityScore
 from yuantune.train.quickstart import SAMPLE, quickstart
 
 SETTINGS = Path(__file__).with_name("scores.yaml")
@@ -157,7 +156,7 @@ def table(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
-def _figures(score: EntityScore | None) -> dict[str, Any] | None:
-    if score is None:
+def _figures(scores: dict[str, Any] | None) -> dict[str, Any] | None:
+    if scores is None:
         return None
-    return {**score.micro.to_dict(), "rows": score.rows, "valid": score.valid, "exact": score.exact}
+    return {**scores["micro"], **{name: scores[name] for name in ("rows", "valid", "exact", "cut_short")}}

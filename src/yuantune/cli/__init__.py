@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 import yuantune
-from yuantune.cli import bench, data, extract, model, pretrain, run, setup, tokenizer
+from yuantune.cli import bench, data, extract, model, pretrain, run, scores, setup, tokenizer
 from yuantune.cli.console import err, out, print_error
 from yuantune.errors import Interrupted, UserError, YuantuneError
 
@@ -37,6 +37,7 @@ app = typer.Typer(
 )
 run.register(app)
 extract.register(app)
+scores.register(app)
 pretrain.register(app)
 setup.register(app)
 app.add_typer(data.app, name="data")

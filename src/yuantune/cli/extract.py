@@ -48,13 +48,7 @@ def extract(
         raise RunError(
             f"{run} answers with text, not with labels", hint="`yuantune generate` answers a file with it"
         )
-    for name, value in {
-        "max_new_tokens": max_new_tokens,
-        "batch_size": batch_size,
-        "constrain": constrain,
-        "grounded": grounded,
-    }.items():
-        setattr(extractor, name, getattr(extractor, name) if value is None else value)
+    extractor.set(max_new_tokens=max_new_tokens, batch_size=batch_size, constrain=constrain, grounded=grounded)
     job = Job(output_file, _identity(run, input_file, extractor))
     done = job.begin()
     if done:

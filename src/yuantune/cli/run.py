@@ -12,13 +12,13 @@ import typer
 from rich.markup import escape
 
 from yuantune.cli.console import err, out
+from yuantune.cli.scores import print_scores
 from yuantune.errors import DataError, Interrupted, UserError
 
 if TYPE_CHECKING:
     from yuantune.config import AnyConfig
     from yuantune.data.record import Prediction, Record
     from yuantune.infer.extractor import Extractor
-    from yuantune.score.entities import EntityScore
     from yuantune.train.quickstart import QuickstartResult
     from yuantune.train.run import RunResult
 
@@ -90,7 +90,7 @@ def generate(
     """Answer texts with a trained run: the saved prompt, parsed JSON beside the raw answer."""
     from yuantune.infer.extractor import load
     from yuantune.infer.job import as_row
-    from yuantune.train.quickstart import answer_all, score_predictions
+    from yuantune.train.evaluate import answer_all, scores_of
 
     if bool(text) == bool(input_file):
         raise UserError("say what to answer: --text TEXT or --input FILE, one of them")
@@ -100,10 +100,7 @@ def generate(
         _check_output(output_file)
     records = _records(text or [], input_file)
     extractor = load(run, model=model, device_map=device_map)
-    extractor.max_new_tokens = max_new_tokens or extractor.max_new_tokens
-    extractor.batch_size = batch_size or extractor.batch_size
-    extractor.constrain = extractor.constrain if constrain is None else constrain
-    extractor.grounded = extractor.grounded if grounded is None else grounded
+    extractor.set(max_new_tokens=max_new_tokens, batch_size=batch_size, constrain=constrain, grounded=grounded)
     if output_file is not None:
         predictions = _answer_into(output_file, extractor, records)
     else:
@@ -112,8 +109,8 @@ def generate(
             _print_answers(predictions, raw=raw)
         for prediction in predictions if input_file else ():
             out.print(json.dumps(as_row(prediction), ensure_ascii=False), markup=False)
-    if any(record.has_answer for record in records) and (score := score_predictions(records, predictions)):
-        _print_scores({"": score}, "entities on the rows that have labels (exact type and string)")
+    if (scores := scores_of(extractor, records, predictions, None)) is not None:
+        print_scores({"": scores}, "on the rows that have an answer")
 
 
 def _records(texts: list[str], input_file: Path | None) -> list[Record]:
@@ -157,7 +154,7 @@ def _answer_into(output_file: Path, extractor: Extractor, records: list[Record])
     as they come: hours of work are not lost to what stops it."""
     from yuantune.data.writing import growing, write_lines
     from yuantune.infer.job import as_row
-    from yuantune.train.quickstart import answer_all
+    from yuantune.train.evaluate import answer_all
 
     partial, count = _partial(output_file), 0
 
@@ -270,21 +267,7 @@ def _print_next(folder: Path, text: str = "…") -> None:
 
 def _print_result(result: QuickstartResult) -> None:
     if result.after is None:
-        err.print("no scores: the held-out rows carry no labels")
+        err.print("no scores: the held-out rows carry no answers")
         return
     before = {} if result.before is None else {"before": result.before}
-    _print_scores({**before, "after": result.after}, "entities on the held-out rows (exact type and string)")
-
-
-def _print_scores(scores: dict[str, EntityScore], title: str) -> None:
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left")
-    table.add_column("")
-    for name in ("precision", "recall", "F1", "valid JSON", "rows right"):
-        table.add_column(name, justify="right")
-    for name, score in scores.items():
-        micro = score.micro
-        figures = [f"{100 * value:.1f}" for value in (micro.precision, micro.recall, micro.f1)]
-        table.add_row(name, *figures, f"{score.valid}/{score.rows}", f"{score.exact}/{score.rows}")
-    err.print(table)
+    print_scores({**before, "after": result.after}, "on the held-out rows")

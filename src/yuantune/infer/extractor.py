@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 from yuantune.data.bound import BoundTemplate
 from yuantune.data.labels import parse
@@ -69,6 +69,12 @@ class Extractor:
         self.batch_size = batch_size
         self.constrain = constrain
         self.grounded = grounded
+
+    def set(self, **options: Any) -> None:
+        """Other options than those of the run; None leaves one as it is."""
+        for name, value in options.items():
+            if value is not None:
+                setattr(self, name, value)
 
     @overload
     def extract(self, text: str) -> Labels: ...

@@ -1,0 +1,126 @@
+"""`yuantune eval`, and how scores are printed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from yuantune.cli.console import err
+from yuantune.errors import DataError, UserError
+
+_RATIOS = ("precision", "recall", "f1")
+_NAMES = ("precision", "recall", "F1")
+
+
+def register(app: typer.Typer) -> None:
+    """Put the command on the app."""
+    app.command(name="eval")(evaluate)
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    data: Annotated[str, typer.Option(help="Labelled rows: file, folder or hub dataset.")],
+    name: Annotated[str | None, typer.Option(help="Folder under RUN/eval (default: the data's name).")] = None,
+    free: Annotated[bool, typer.Option(help="Answer without constraint, too, and say how valid that is.")] = True,
+    max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Longest answer in tokens.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Rows answered at once.")] = None,
+    constrain: Annotated[bool | None, typer.Option(help="Extraction: hold answers to the labels' JSON.")] = None,
+    grounded: Annotated[bool | None, typer.Option(help="And their strings to pieces of the text.")] = None,
+    model: Annotated[str | None, typer.Option(help="Where the base model is now, if it has moved.")] = None,
+    device_map: Annotated[str | None, typer.Option(help="auto, cpu, cuda, mps.")] = None,
+) -> None:
+    """Score a trained run on labelled rows; everything is left in RUN/eval/NAME."""
+    from yuantune.data.readers import read_all
+    from yuantune.infer.extractor import load
+    from yuantune.train import evaluate as stage
+
+    records = read_all(data)
+    if not any(record.has_answer for record in records):
+        raise DataError(f"{data} holds no answers to compare with", hint="`yuantune extract` answers rows without")
+    folder = run / stage.EVAL_FOLDER / (name or Path(data.replace("#", "-")).stem)
+    extractor = load(run, model=model, device_map=device_map)
+    extractor.set(max_new_tokens=max_new_tokens, batch_size=batch_size, constrain=constrain, grounded=grounded)
+    try:
+        seen = stage.forms_seen(run)
+    except (UserError, OSError) as error:
+        err.print(f"note: seen and unseen strings are not told apart: {error}", markup=False)
+        seen = None
+    done = stage.evaluate(extractor, records, err, seen=seen, free=free)
+    done.save(folder)
+    assert done.scores is not None
+    print_scores({"": done.scores}, f"{run} on {data}")
+    if "micro" in done.scores:
+        _print_details(done.scores)
+    err.print(f"written: {folder}/scores.json, predictions.jsonl", markup=False)
+
+
+def print_scores(scores: Mapping[str, Mapping[str, Any]], title: str) -> None:
+    """One line for each of several scores: of labels, or of free text."""
+    if "micro" in next(iter(scores.values())):
+        _print_labels(scores, f"entities {title} (exact type and string)")
+    else:
+        _print_text(scores, f"answers {title}")
+
+
+def _print_labels(scores: Mapping[str, Mapping[str, Any]], title: str) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=escape(title), title_justify="left")
+    table.add_column("")
+    for name in (*_NAMES, "95 %", "valid JSON", "rows right"):
+        table.add_column(name, justify="right")
+    for name, score in scores.items():
+        micro, rows = score["micro"], score["rows"]
+        low, high = (100 * bound for bound in micro["interval"])
+        shares = [f"{round(score[share] * rows)}/{rows}" for share in ("valid", "exact")]
+        table.add_row(name, *_percent(micro), f"{low:.1f} to {high:.1f}", *shares)
+    err.print(table)
+
+
+def _print_text(scores: Mapping[str, Mapping[str, Any]], title: str) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=escape(title), title_justify="left")
+    for name in ("", "exact match", "ROUGE-L", "rows"):
+        table.add_column(name, justify="right" if name else "left")
+    for name, score in scores.items():
+        table.add_row(
+            name, f"{100 * score['exact_match']:.1f}", f"{100 * score['rouge_l']:.1f}", str(score["rows"])
+        )
+    err.print(table)
+
+
+def _print_details(scores: Mapping[str, Any]) -> None:
+    from rich.table import Table
+
+    table = Table(title="by type, by place, by what was seen in training", title_justify="left")
+    table.add_column("")
+    for name in (*_NAMES, "gold", "predicted"):
+        table.add_column(name, justify="right")
+    for name, counts in scores["per_type"].items():
+        table.add_row(name, *_percent(counts), str(counts["gold"]), str(counts["predicted"]))
+    table.add_section()
+    others = {"spans": scores["span"]} | {name: scores[name] for name in ("seen", "unseen") if name in scores}
+    for name, counts in others.items():
+        table.add_row(name, *_percent(counts), str(counts["gold"]), str(counts["predicted"]))
+    for name, near in scores["span"]["schemes"].items():
+        table.add_row(f"spans, {name}", *_percent(near), "", "")
+    err.print(table)
+    speed = scores["speed"]
+    lines = {"held": scores} if "unconstrained" not in scores else {"held": scores, "free": scores["unconstrained"]}
+    for name, each in lines.items():
+        shares = ", ".join(f"{what} {100 * each[what]:.1f} %" for what in ("valid", "schema", "grounded"))
+        err.print(f"{name} answers: {shares}; F1 {100 * each['micro']['f1']:.1f}", markup=False)
+    err.print(
+        f"{speed['rows_per_second']:.1f} rows/s, {speed['answer_tokens_per_second']:.0f} answer tokens/s",
+        markup=False,
+    )
+
+
+def _percent(counts: Mapping[str, Any]) -> list[str]:
+    return [f"{100 * counts[name]:.1f}" for name in _RATIOS]

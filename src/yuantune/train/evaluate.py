@@ -1,0 +1,146 @@
+"""A trained run is scored on data: answers, scores, and both written into the run folder."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from yuantune.data.labels import gold_labels
+from yuantune.data.record import Labels, Prediction, Record
+from yuantune.data.writing import write_rows, write_text
+from yuantune.infer.extractor import Extractor
+from yuantune.infer.job import as_row
+from yuantune.infer.progress import Answering
+from yuantune.score.evaluation import Answered, Form, evaluate_labels, forms_of
+from yuantune.score.text import score_text
+
+EVAL_FOLDER = "eval"
+SCORES_FILE = "scores.json"
+PREDICTIONS_FILE = "predictions.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Records, what was answered, and the scores (None where no record has an answer to compare with)."""
+
+    records: list[Record]
+    predictions: list[Prediction]
+    scores: dict[str, Any] | None
+
+    def save(self, folder: Path) -> None:
+        """Write predictions, the expected answer beside each, and scores into `folder`."""
+        rows = (
+            {**as_row(prediction), "gold": expected(record)}
+            for record, prediction in zip(self.records, self.predictions, strict=True)
+        )
+        write_rows(folder / PREDICTIONS_FILE, rows)
+        if self.scores is not None:
+            write_text(folder / SCORES_FILE, json.dumps(self.scores, ensure_ascii=False, indent=2) + "\n")
+
+
+def evaluate(
+    extractor: Extractor,
+    records: Sequence[Record],
+    console: Console,
+    *,
+    seen: set[Form] | None = None,
+    free: bool = False,
+) -> Evaluation:
+    """Answer records and score the answers. `seen` are the training data's forms (`forms_seen`); with `free`, they
+    are answered once more without constraint, and `unconstrained` says how valid those answers were."""
+    started = time.monotonic()
+    predictions = answer_all(extractor, records, console)
+    seconds = time.monotonic() - started
+    scores = scores_of(extractor, records, predictions, seen)
+    if scores is not None:
+        tokens = sum(each.answer_tokens for each in predictions)
+        scores["speed"] = {
+            "rows_per_second": len(records) / seconds,
+            "answer_tokens_per_second": tokens / seconds,
+            "seconds": seconds,
+        }
+        if free and extractor.constrain and extractor.template.template.extraction:
+            extractor.constrain = False
+            try:
+                freely = answer_all(extractor, records, console)
+            finally:
+                extractor.constrain = True
+            theirs = scores_of(extractor, records, freely, None) or {}
+            scores["unconstrained"] = {
+                name: theirs[name] for name in ("micro", "valid", "schema", "grounded", "exact", "cut_short")
+            }
+    return Evaluation(list(records), predictions, scores)
+
+
+def scores_of(
+    extractor: Extractor, records: Sequence[Record], predictions: Sequence[Prediction], seen: set[Form] | None
+) -> dict[str, Any] | None:
+    """Scores of predictions against their records' labels (or outputs that are labels as JSON), or against text;
+    None where no record has an answer."""
+    pairs = list(zip(records, predictions, strict=True))
+    labelled = [
+        Answered(record.text, gold, prediction.labels)
+        for record, prediction in pairs
+        if (gold := gold_labels(record)) is not None
+    ]
+    answered = sum(record.has_answer for record in records)
+    # Of free text one answer may look like labels.
+    if labelled and 2 * len(labelled) > answered:
+        scores = evaluate_labels(labelled, extractor.template.schema, seen=seen)
+    elif answered:
+        texts = [(str(expected(record)), prediction.raw) for record, prediction in pairs if record.has_answer]
+        scores = score_text(texts).to_dict()
+    else:
+        return None
+    scores["cut_short"] = sum(not each.finished for each in predictions)
+    return scores
+
+
+def answer_all(
+    extractor: Extractor,
+    records: Sequence[Record],
+    console: Console,
+    *,
+    on_answer: Callable[[Prediction], None] | None = None,
+) -> list[Prediction]:
+    """Answer records under a progress bar, in their order; `on_answer` gets each as soon as it is there. How many
+    answers were cut short is said behind it."""
+    with Answering(console, len(records)) as progress:
+
+        def advance(prediction: Prediction) -> None:
+            if on_answer is not None:
+                on_answer(prediction)
+            progress.advance()
+
+        predictions = list(extractor.predict(records, on_answer=advance))
+    if cut := sum(not prediction.finished for prediction in predictions):
+        which = f"{cut} of {len(predictions)} answers were" if len(predictions) > 1 else "the answer was"
+        console.print(
+            f"note: {which} cut short at {extractor.max_new_tokens} tokens (max_new_tokens), before the end",
+            markup=False,
+        )
+    return predictions
+
+
+def forms_seen(run: Path) -> set[Form]:
+    """The (type, string) pairs of a run's training data. Raises UserError where it cannot be read any more."""
+    from yuantune.config import Config
+    from yuantune.train.folder import config_of
+    from yuantune.train.run import read_records
+
+    records, _ = read_records(config_of(run, Config), Console(quiet=True))
+    return forms_of(gold for record in records if (gold := gold_labels(record)) is not None)
+
+
+def expected(record: Record) -> Labels | str | None:
+    """The answer that a record has: its labels, or its text."""
+    if (labels := gold_labels(record)) is not None:
+        return labels
+    answers = [message.content for message in record.messages if message.role == "assistant"]
+    return answers[-1] if answers else record.output
