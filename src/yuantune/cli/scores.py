@@ -40,7 +40,6 @@ def evaluate(
     records = read_all(data)
     if not any(record.has_answer for record in records):
         raise DataError(f"{data} holds no answers to compare with", hint="`yuantune extract` answers rows without")
-    folder = run / stage.EVAL_FOLDER / (name or Path(data.replace("#", "-")).stem)
     extractor = load(run, model=model, device_map=device_map)
     extractor.set(max_new_tokens=max_new_tokens, batch_size=batch_size, constrain=constrain, grounded=grounded)
     try:
@@ -49,12 +48,13 @@ def evaluate(
         err.print(f"note: seen and unseen strings are not told apart: {error}", markup=False)
         seen = None
     done = stage.evaluate(extractor, records, err, seen=seen, free=free)
-    done.save(folder)
+    folder = done.save(run, name or Path(data.replace("#", "-")).stem)
     assert done.scores is not None
     print_scores({"": done.scores}, f"{run} on {data}")
     if "micro" in done.scores:
         _print_details(done.scores)
-    err.print(f"written: {folder}/scores.json, predictions.jsonl", markup=False)
+    files = ", ".join(sorted(path.name for path in folder.iterdir()))
+    err.print(f"in {folder}: {files}", markup=False)
 
 
 def print_scores(scores: Mapping[str, Mapping[str, Any]], title: str) -> None:

@@ -11,18 +11,21 @@ from typing import Any
 
 from rich.console import Console
 
-from yuantune.data.labels import gold_labels
+from yuantune.data.labels import LabelSchema, gold_labels
 from yuantune.data.record import Labels, Prediction, Record
 from yuantune.data.writing import write_rows, write_text
 from yuantune.infer.extractor import Extractor
 from yuantune.infer.job import as_row
 from yuantune.infer.progress import Answering
 from yuantune.score.evaluation import Answered, Form, evaluate_labels, forms_of
+from yuantune.score.report import ReportRow, report
 from yuantune.score.text import score_text
+from yuantune.train.progress import LOG_FILE, read_log
 
 EVAL_FOLDER = "eval"
 SCORES_FILE = "scores.json"
 PREDICTIONS_FILE = "predictions.jsonl"
+REPORT_FILE = "report.html"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +35,12 @@ class Evaluation:
     records: list[Record]
     predictions: list[Prediction]
     scores: dict[str, Any] | None
+    schema: LabelSchema
 
-    def save(self, folder: Path) -> None:
-        """Write predictions, the expected answer beside each, and scores into `folder`."""
+    def save(self, run: Path, name: str) -> Path:
+        """Write predictions, the expected answer beside each, scores, and, of labels, a report into the run's
+        folder for evaluations; returns it."""
+        folder = run / EVAL_FOLDER / name
         rows = (
             {**as_row(prediction), "gold": expected(record)}
             for record, prediction in zip(self.records, self.predictions, strict=True)
@@ -42,6 +48,20 @@ class Evaluation:
         write_rows(folder / PREDICTIONS_FILE, rows)
         if self.scores is not None:
             write_text(folder / SCORES_FILE, json.dumps(self.scores, ensure_ascii=False, indent=2) + "\n")
+            if "micro" in self.scores:
+                write_text(folder / REPORT_FILE, self._report(f"{run} · {name}", read_log(run / LOG_FILE)))
+        return folder
+
+    def _report(self, title: str, log: list[dict[str, Any]]) -> str:
+        rows = [
+            ReportRow(str(record.source), Answered(record.text, gold, each.labels), each.raw, each.finished)
+            for record, each in zip(self.records, self.predictions, strict=True)
+            if (gold := gold_labels(record)) is not None
+        ]
+        language = (
+            "zh" if any("\u4e00" <= char <= "\u9fff" for name in self.schema.types for char in name) else "en"
+        )
+        return report(title, self.scores or {}, rows, self.schema, log=log, language=language)
 
 
 def evaluate(
@@ -75,7 +95,7 @@ def evaluate(
             scores["unconstrained"] = {
                 name: theirs[name] for name in ("micro", "valid", "schema", "grounded", "exact", "cut_short")
             }
-    return Evaluation(list(records), predictions, scores)
+    return Evaluation(list(records), predictions, scores, extractor.template.schema)
 
 
 def scores_of(

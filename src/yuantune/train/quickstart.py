@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 SAMPLE = resources.files("yuantune.resources") / "resumes"
 TUTORIAL_TEXT = "张三,汉族,金融学硕士。"
 """The question with which the tutorial ends."""
+HELD_OUT = "heldout"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +73,11 @@ def quickstart(config: Config, *, score_before: bool = False, console: Console |
         scores.append(evaluate(untrained, data.eval_records, console).scores)
 
     run, data = run_prepared(config, console=console, before=score_untrained if score_before else None)
-    held_out, folder = data.eval_records, run.folder / EVAL_FOLDER / "heldout"
+    held_out = data.eval_records
     try:
         evaluation = evaluate(load(run.folder), held_out, console)
     except KeyboardInterrupt:
-        rows = folder / "rows.jsonl"
+        rows = run.folder / EVAL_FOLDER / HELD_OUT / "rows.jsonl"
         write_rows(rows, map(row_of, held_out))
         command = f"yuantune generate {shlex.quote(str(run.folder))} --input {shlex.quote(str(rows))}"
         raise Interrupted(
@@ -84,5 +85,5 @@ def quickstart(config: Config, *, score_before: bool = False, console: Console |
             signal_number=signal.SIGINT,
             hint=f"`{command} --output answers.jsonl` answers them and prints the scores",
         ) from None
-    evaluation.save(folder)
+    evaluation.save(run.folder, HELD_OUT)
     return QuickstartResult(run, scores[0] if scores else None, evaluation.scores, evaluation.predictions)
