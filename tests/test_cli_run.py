@@ -626,3 +626,27 @@ def test_eval(capsys: pytest.CaptureFixture[str], tmp_path: Path, trained: Path,
     plain.write_text('{"text": "a"}\n', "utf-8")
     code, _, err = run(capsys, "eval", trained, "--data", plain)
     assert (code, "holds no answers to compare with" in err) == (2, True)
+
+
+def test_compare(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, trained: Path, rows_file: Path, config_file: Path
+) -> None:
+    code, _, err = run(capsys, "compare", trained, trained)
+    assert (code, "no evaluation is there for all of these runs" in err) == (2, True)
+    run(capsys, "eval", trained, "--data", rows_file, "--max-new-tokens", 6, "--no-free")
+    other = tmp_path / "other"
+    shutil.copytree(trained, other)
+    code, out, err = run(capsys, "compare", trained, other, "--json", tmp_path / "c.json")
+    assert code == 0, err
+    assert out.startswith(f"| | {trained} | {other} |\n") and "| difference |  | +0.0 (+0.0 to +0.0) |" in out
+    assert json.loads((tmp_path / "c.json").read_text("utf-8"))[1]["difference"]["p"] == 1
+    run(capsys, "eval", other, "--data", rows_file, "--name", "more", "--max-new-tokens", 6, "--no-free")
+    shutil.copytree(other / "eval" / "more", trained / "eval" / "more")
+    code, _, err = run(capsys, "compare", trained, other)
+    assert (code, "there are several evaluations: more, " in err) == (2, True)
+    code, _, err = run(capsys, "compare", trained)
+    assert (code, "name at least two runs" in err) == (2, True)
+    path = other / "eval" / "more" / "predictions.jsonl"
+    path.write_text("{", "utf-8")
+    code, _, err = run(capsys, "compare", trained, other, "--name", "more")
+    assert (code, f"{path} is damaged" in err) == (2, True)

@@ -1,14 +1,15 @@
-"""`yuantune eval`, and how scores are printed."""
+"""`yuantune eval` and `compare`, and how scores are printed."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from yuantune.cli.console import err
+from yuantune.cli.console import err, out
 from yuantune.errors import DataError, UserError
 
 _RATIOS = ("precision", "recall", "f1")
@@ -16,8 +17,9 @@ _NAMES = ("precision", "recall", "F1")
 
 
 def register(app: typer.Typer) -> None:
-    """Put the command on the app."""
+    """Put the commands on the app."""
     app.command(name="eval")(evaluate)
+    app.command()(compare)
 
 
 def evaluate(
@@ -55,6 +57,54 @@ def evaluate(
         _print_details(done.scores)
     files = ", ".join(sorted(path.name for path in folder.iterdir()))
     err.print(f"in {folder}: {files}", markup=False)
+
+
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders, at least two; the first is compared with.")],
+    name: Annotated[
+        str | None, typer.Option(help="Folder under RUN/eval (default: the one that all have).")
+    ] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write everything there as JSON.")] = None,
+    show: Annotated[int, typer.Option(min=0, help="Rows to name of those that changed.")] = 5,
+) -> None:
+    """Runs that were scored on the same rows, beside each other: differences, and whether they may be chance."""
+    from yuantune.data.writing import write_text
+    from yuantune.score.compare import compare as beside
+    from yuantune.score.compare import markdown
+    from yuantune.train.evaluate import read_evaluation
+
+    if len(runs) < 2:
+        raise UserError("name at least two runs")
+    chosen = name or _common_name(runs)
+    compared = beside([read_evaluation(run, chosen) for run in runs])
+    out.print(markdown(compared), markup=False)
+    for each in compared[1:]:
+        for what, sources in (("right", each.better), ("wrong", each.worse)):
+            more = f", … and {len(sources) - show} more" if len(sources) > show else ""
+            if sources and show:
+                err.print(f"newly {what} in {each.name}: {', '.join(sources[:show])}{more}", markup=False)
+    if json_file is not None:
+        write_text(
+            json_file, json.dumps([each.to_dict() for each in compared], ensure_ascii=False, indent=2) + "\n"
+        )
+
+
+def _common_name(runs: list[Path]) -> str:
+    """The one evaluation that all runs have. Raises UserError where there is none, or several."""
+    from yuantune.train.evaluate import EVAL_FOLDER, PREDICTIONS_FILE
+
+    sets = [{path.parent.name for path in (run / EVAL_FOLDER).glob(f"*/{PREDICTIONS_FILE}")} for run in runs]
+    common = sorted(set.intersection(*sets))
+    if not common:
+        had = "; ".join(
+            f"{run}: {', '.join(sorted(names)) or 'none'}" for run, names in zip(runs, sets, strict=True)
+        )
+        raise UserError(
+            f"no evaluation is there for all of these runs ({had})", hint="`yuantune eval RUN --data FILE`"
+        )
+    if len(common) > 1:
+        raise UserError(f"there are several evaluations: {', '.join(common)}", hint="say which: --name NAME")
+    return common[0]
 
 
 def print_scores(scores: Mapping[str, Mapping[str, Any]], title: str) -> None:

@@ -14,9 +14,11 @@ from rich.console import Console
 from yuantune.data.labels import LabelSchema, gold_labels
 from yuantune.data.record import Labels, Prediction, Record
 from yuantune.data.writing import write_rows, write_text
+from yuantune.errors import RunError
 from yuantune.infer.extractor import Extractor
 from yuantune.infer.job import as_row
 from yuantune.infer.progress import Answering
+from yuantune.score.compare import Evaluated
 from yuantune.score.evaluation import Answered, Form, evaluate_labels, forms_of
 from yuantune.score.report import ReportRow, report
 from yuantune.score.text import score_text
@@ -146,6 +148,27 @@ def answer_all(
             markup=False,
         )
     return predictions
+
+
+def read_evaluation(run: Path, name: str) -> Evaluated:
+    """The labels that a run answered in an evaluation.
+
+    Raises RunError where there is none, or it cannot be read."""
+    path = run / EVAL_FOLDER / name / PREDICTIONS_FILE
+    try:
+        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        rows = {
+            line["source"]: Answered(line["text"], line["gold"], line["labels"])
+            for line in lines
+            if isinstance(line["gold"], dict)
+        }
+    except OSError as error:
+        raise RunError(f"{path}: {error.strerror or error}", hint="`yuantune eval RUN --data FILE`") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{path} is damaged", hint="`yuantune eval RUN --data FILE` makes it anew") from error
+    if not rows:
+        raise RunError(f"{path} holds no labels to compare")
+    return Evaluated(str(run), rows)
 
 
 def forms_seen(run: Path) -> set[Form]:
