@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,12 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 from tests.test_batch_layout import example
 from tests.test_models_grouped import TOKENS, typical
 from yuantune.batch.layout import lay_out
+from yuantune.errors import UserError
 from yuantune.methods.lean import make_lean
 from yuantune.models.loss import supervised_loss
 from yuantune.models.yuan2.config import YuanConfig
 from yuantune.models.yuan2.model import YuanForCausalLM
-from yuantune.study import bench
+from yuantune.study import bench, extract, subjects
 from yuantune.study.bench import bench_train
 from yuantune.study.flops import matrices, product_rate, required_flops, work_of
 from yuantune.study.recipes import RECIPES, TRL, Job, measure
@@ -97,10 +99,10 @@ def test_ratios_are_taken_round_by_round(monkeypatch: pytest.MonkeyPatch) -> Non
     seconds = iter([4.0, 1.0, 8.0, 2.0, 6.0, 2.0])
     figures = {"steps": 2, "examples": 8, "tokens": 100, "peak_rss": 2**30, "required_flops": 6 * 10**9}
 
-    def process(job: Job) -> dict[str, Any]:
+    def process(module: str, job: str) -> dict[str, Any]:
         return {**figures, "seconds": (took := next(seconds)), "product_rate": 1e9 / took}
 
-    monkeypatch.setattr(bench, "_in_process", process)
+    monkeypatch.setattr(bench, "in_process", process)
     options = {"steps": 2, "batch_size": 4, "dtype": "float32", "template": "resume-ner"}
     data = str(SAMPLE / "test.jsonl")
     slow, fast = bench_train("yuan2-mini", data, recipes=["tutorial", "yuantune"], rounds=3, **options)
@@ -111,7 +113,49 @@ def test_ratios_are_taken_round_by_round(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_failure_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench, "_in_process", lambda job: {"error": "killed by signal 9"})
+    monkeypatch.setattr(bench, "in_process", lambda module, job: {"error": "killed by signal 9"})
     options = {"steps": 2, "batch_size": 4, "dtype": "float32", "template": "resume-ner"}
     (line,) = bench_train("yuan2-mini", str(SAMPLE / "test.jsonl"), recipes=["tutorial"], rounds=1, **options)
     assert line.error == "killed by signal 9" and not line.examples_per_second
+
+
+TINY = {
+    "model_type": "yuan",
+    "hidden_size": 16,
+    "intermediate_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+}
+
+
+def test_engines_with_random_weights_write_the_gold_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As far as each may: both forms are canonical, so all of them."""
+    monkeypatch.setitem(subjects.SHAPES, "tiny", TINY)
+    monkeypatch.setattr(subjects, "POSITIONS", 1024)
+    for engine in extract.ENGINES:
+        job = extract.Job(
+            engine, "tiny", "yuan2-mini", str(SAMPLE / "test.jsonl"), "resume-ner", "float32", 6, 4, 256
+        )
+        found = extract.measure(job)
+        assert (found["rows"], found["f1"], found["valid"], found["grounded"]) == (6, 1.0, 1.0, 1.0)
+        assert found["seconds"] > 0 and found["peak_extra_bytes"] >= 0
+
+
+def test_each_engine_at_its_best_batch_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = {("generate", 2): 4.0, ("generate", 8): 3.0, ("held", 2): 1.0, ("held", 8): 2.0}
+    shares = dict.fromkeys(("f1", "valid", "schema", "grounded"), 1.0)
+
+    def process(module: str, job: str) -> dict[str, Any]:
+        told = json.loads(job)
+        took = seconds[told["engine"], told["batch_size"]]
+        return {"rows": 6, "seconds": took, "peak_extra_bytes": 5, **shares}
+
+    monkeypatch.setattr(extract, "in_process", process)
+    options = {"engines": ["generate", "held"], "rows": 6, "rounds": 2, "batch_sizes": [2, 8]}
+    slow, fast = extract.bench_extract("run", str(SAMPLE / "test.jsonl"), **options)
+    assert (slow.batch_size, slow.rows_per_second, slow.ratio) == (8, 2.0, 1.0)
+    assert (fast.batch_size, fast.rows_per_second, fast.ratio) == (2, 6.0, 3.0)
+    with pytest.raises(UserError, match="did you mean"):
+        extract.bench_extract("run", str(SAMPLE / "test.jsonl"), **{**options, "engines": ["hold"]})
+    monkeypatch.setattr(extract, "in_process", lambda module, job: {"error": "killed by signal 9"})
+    assert extract.bench_extract("run", str(SAMPLE / "test.jsonl"), **options)[0].error == "killed by signal 9"

@@ -1,4 +1,4 @@
-"""`yuantune bench train`: how fast training is here, as ratios within one run."""
+"""`yuantune bench train` and `extract`: how fast this machine trains and answers, as ratios within one run."""
 
 from __future__ import annotations
 
@@ -13,13 +13,9 @@ from yuantune.cli.console import err, out
 
 if TYPE_CHECKING:
     from yuantune.study.bench import Line
+    from yuantune.study.extract import Line as ExtractLine
 
 app = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True)
-
-
-@app.callback()
-def _root() -> None:
-    """Keeps `train` a subcommand while it is the only one."""
 
 
 @app.command()
@@ -64,6 +60,74 @@ def train(
         lines += found
         if json_file is not None:  # After each model: the next one may take an hour.
             write_text(json_file, json.dumps([asdict(line) for line in lines], indent=2) + "\n")
+
+
+@app.command()
+def extract(
+    data: Annotated[str, typer.Option(help="Labelled rows to answer.")],
+    models: Annotated[str, typer.Option(help="Run folders; or shapes: yuan2-4l, yuan2-2b, smollm2-135m.")],
+    engines: Annotated[str, typer.Option(help="Engines, the first is the ratios' base.")] = "generate,free,held",
+    rows: Annotated[int, typer.Option(min=1, help="Rows to answer, the first ones.")] = 64,
+    rounds: Annotated[int, typer.Option(min=1, help="Processes for each engine and batch size.")] = 3,
+    batch_sizes: Annotated[str, typer.Option(help="Rows at once; each engine at its best.")] = "16,32,64",
+    dtype: Annotated[str, typer.Option(help="Weights: float32, bfloat16.")] = "float32",
+    template: Annotated[str, typer.Option(help="Prompt template of the shapes.")] = "resume-ner",
+    tokenizer: Annotated[str | None, typer.Option(help="Tokenizer of the shapes (default: Yuan2-2B's).")] = None,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer in tokens.")] = 256,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the lines there as JSON.")] = None,
+) -> None:
+    """Engines that answer the same rows with the same weights, each in its own process, alternating."""
+    from yuantune.data.writing import write_text
+    from yuantune.errors import UserError
+    from yuantune.study import extract as study
+
+    sizes = [size.strip() for size in batch_sizes.split(",")]
+    if not all(size.isdecimal() and int(size) for size in sizes):
+        raise UserError(f"--batch-sizes {batch_sizes}: whole numbers with commas between them, such as 16,32")
+    lines: list[study.Line] = []
+    for model in models.split(","):
+        found = study.bench_extract(
+            model,
+            data,
+            engines=engines.split(","),
+            rows=rows,
+            rounds=rounds,
+            batch_sizes=[int(size) for size in sizes],
+            dtype=dtype,
+            template=template,
+            tokenizer=tokenizer,
+            max_new_tokens=max_new_tokens,
+            note=err.print,
+        )
+        _print_engines(found, f"{model}, {dtype}, {rows} rows; medians of {rounds} rounds")
+        lines += found
+        if json_file is not None:  # After each model: the next one may take an hour.
+            write_text(json_file, json.dumps([asdict(line) for line in lines], indent=2) + "\n")
+
+
+def _print_engines(lines: list[ExtractLine], title: str) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    from yuantune.study.extract import ENGINES
+
+    table = Table(title=escape(title), title_justify="left")
+    names = ("engine", "rows/s", "ratio", "F1", "valid", "schema", "grounded", "batch", "GiB")
+    for name in names:
+        table.add_column(name, justify="left" if name == "engine" else "right")
+    for line in lines:
+        figures = [
+            f"{line.rows_per_second:.2f}",
+            f"{line.ratio:.2f}",
+            f"{100 * line.f1:.1f}",
+            *(f"{share:.0%}" for share in (line.valid, line.schema, line.grounded)),
+            str(line.batch_size),
+            f"{line.peak_extra_bytes / 2**30:.2f}",
+        ]
+        table.add_row(line.engine, *(["–"] * len(figures) if line.error else figures))
+    out.print(table)
+    for line in lines:
+        out.print(f"{line.engine}: {line.error or ENGINES[line.engine]}", markup=False)
 
 
 def _print(lines: list[Line], title: str) -> None:

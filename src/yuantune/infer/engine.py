@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import takewhile
@@ -32,6 +32,9 @@ from yuantune.models.slots import Chunk, Slots
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig, PreTrainedModel
+
+Edit = Callable[[int, int, Tensor], None]
+"""Changes, in place, the logits of a question's next token: its index, how many tokens are written, [V]."""
 
 FRESH_TOKENS = 4096
 """Most prompt tokens that are read in one step."""
@@ -69,13 +72,16 @@ def answer(
     pad_id: int,
     max_new_tokens: int,
     batch_size: int,
+    slots: bool = True,
+    edit: Edit | None = None,
 ) -> Iterator[Answer]:
     """Answer questions greedily, `batch_size` at once, the shortest first; answers come as they end. The model's
     own generation config (sampling, penalties) is set aside: an answer is the most likely one that its constraint
     allows.
 
-    `end_ids` end an answer (any of them); so does the end of the model's positions, if it has one. Raises DataError
-    for a prompt that leaves no position for its answer."""
+    `end_ids` end an answer (any of them); so does the end of the model's positions, if it has one. Without `slots`,
+    transformers' `generate` answers. `edit` is called with the logits of every token that is to be chosen. Raises
+    DataError for a prompt that leaves no position for its answer."""
     from yuantune.models.load import positions_of
 
     longest, positions = max((len(each.ids) for each in questions), default=0), positions_of(model)
@@ -91,10 +97,10 @@ def answer(
     order = sorted(range(len(questions)), key=lambda index: len(questions[index].ids))
     model.eval()
     most = max((len(each.ids) + limit for each, limit in zip(questions, limits, strict=True)), default=0)
-    if obstacle_of(inner(model), most) is None and _slots_serve(model):
-        yield from _in_slots(model, questions, order, limits, frozenset(end_ids), batch_size)
+    if slots and obstacle_of(inner(model), most) is None and _slots_serve(model):
+        yield from _in_slots(model, questions, order, limits, frozenset(end_ids), batch_size, edit)
     else:
-        yield from _by_generate(model, questions, order, limits, list(end_ids), pad_id, batch_size)
+        yield from _by_generate(model, questions, order, limits, list(end_ids), pad_id, batch_size, edit)
 
 
 # ---------------------------------------------------------------------------------------------------- in slots
@@ -190,6 +196,7 @@ def _in_slots(
     limits: Sequence[int],
     end_ids: frozenset[int],
     batch_size: int,
+    edit: Edit | None,
 ) -> Iterator[Answer]:
     slots = Slots(model)
     prefix = _shared([questions[index].ids for index in order])
@@ -211,7 +218,7 @@ def _in_slots(
         if not rows:
             break
         started = time.monotonic()
-        _step(slots, rows, end_ids)
+        _step(slots, rows, end_ids, edit)
         share = (time.monotonic() - started) / len(rows)
         for row in rows:
             row.seconds += share
@@ -223,7 +230,7 @@ def _in_slots(
             yield Answer(row.index, row.ids[: row.limit], row.ended and len(row.ids) <= row.limit, row.seconds)
 
 
-def _step(slots: Slots, rows: Sequence[_Row], end_ids: frozenset[int]) -> None:
+def _step(slots: Slots, rows: Sequence[_Row], end_ids: frozenset[int], edit: Edit | None) -> None:
     """One forward pass: every row writes a token, and more where its draft was right."""
     spare = min((DRAFT_TOKENS - sum(len(row.feed) for row in rows)) // len(rows), _MOST_DRAFTED)
     for row in rows:
@@ -231,6 +238,11 @@ def _step(slots: Slots, rows: Sequence[_Row], end_ids: frozenset[int]) -> None:
         row.draft = row.lookup.draft(row.ids, most) if row.copies else []
     chunks = [Chunk([*row.feed, *row.draft], 1 + len(row.draft)) for row in rows]
     logits_NV = slots.step(chunks)
+    if edit is not None:
+        written = ((row.index, len(row.ids) + at) for row in rows for at in range(1 + len(row.draft)))
+        with torch.inference_mode():  # The logits were made in it.
+            for (index, count), logits_V in zip(written, logits_NV, strict=True):
+                edit(index, count, logits_V)
     likeliest = logits_NV.argmax(-1).tolist()
     at = 0
     for number, (row, chunk) in enumerate(zip(rows, chunks, strict=True)):
@@ -295,8 +307,8 @@ def _tried(bare: PreTrainedModel) -> bool:
 class _Held(LogitsProcessor):
     """Leaves of each row's scores the token alone that its constraint would write."""
 
-    def __init__(self, constraints: Sequence[Constraint | None], length: int, end_id: int) -> None:
-        self._constraints, self._length, self._end_id = constraints, length, end_id
+    def __init__(self, constraints: Sequence[Constraint | None], end_id: int) -> None:
+        self._constraints, self._end_id = constraints, end_id
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
         """[B, T] and [B, V] to [B, V]."""
@@ -314,6 +326,19 @@ class _Held(LogitsProcessor):
         return scores
 
 
+class _Edited(LogitsProcessor):
+    """Shows each row's scores to `edit`."""
+
+    def __init__(self, edit: Edit, indices: Sequence[int], length: int) -> None:
+        self._edit, self._indices, self._length = edit, indices, length
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+        """[B, T] and [B, V] to [B, V]."""
+        for index, scores_V in zip(self._indices, scores, strict=True):
+            self._edit(index, input_ids.shape[1] - self._length, scores_V)
+        return scores
+
+
 def _by_generate(
     model: PreTrainedModel,
     questions: Sequence[Question],
@@ -322,6 +347,7 @@ def _by_generate(
     end_ids: list[int],
     pad_id: int,
     batch_size: int,
+    edit: Edit | None,
 ) -> Iterator[Answer]:
     """Rows of like length together, padded on the left, so that all go on at one place."""
     from transformers import GenerationConfig
@@ -336,7 +362,11 @@ def _by_generate(
         ids_BT, mask_BT = _left_padded([questions[index].ids for index in rows], pad_id)
         greedy.max_new_tokens = min(limits[index] for index in rows)
         held = [questions[index].constraint for index in rows]
-        processors = LogitsProcessorList([_Held(held, ids_BT.shape[1], end_ids[0])] if any(held) else [])
+        processors = LogitsProcessorList()
+        if edit is not None:
+            processors.append(_Edited(edit, rows, ids_BT.shape[1]))
+        if any(held):
+            processors.append(_Held(held, end_ids[0]))
         with torch.inference_mode(), _only(model, greedy):
             output = model.generate(
                 input_ids=ids_BT.to(device), attention_mask=mask_BT.to(device), logits_processor=processors

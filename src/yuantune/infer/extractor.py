@@ -20,7 +20,7 @@ from yuantune.data.record import Labels, Prediction, Record, Source
 from yuantune.data.template import Template
 from yuantune.errors import DataError, ModelError, Problem, RunError, TemplateError, UserError
 from yuantune.infer.constraint import Constraint, Form, form_of
-from yuantune.infer.engine import Answer, Question, answer
+from yuantune.infer.engine import Answer, Edit, Question, answer
 from yuantune.infer.windows import Window, merged, windows
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ class Extractor:
         batch_size: int = 32,
         constrain: bool = True,
         grounded: bool = True,
+        slots: bool = True,
     ) -> None:
         self.model = model
         self.template = template
@@ -69,6 +70,7 @@ class Extractor:
         self.batch_size = batch_size
         self.constrain = constrain
         self.grounded = grounded
+        self.slots = slots
 
     def set(self, **options: Any) -> None:
         """Other options than those of the run; None leaves one as it is."""
@@ -97,6 +99,7 @@ class Extractor:
         on_answer: Callable[[Prediction], None] | None = None,
         keep_going: bool = False,
         chunk: int = CHUNK,
+        edit: Edit | None = None,
     ) -> Iterator[Prediction]:
         """Answer records, in their order. The records' own answers are not looked at. Labels of a text longer than
         the model reads are found in windows of it.
@@ -104,15 +107,15 @@ class Extractor:
         `chunk` records are sorted by length and answered side by side; `on_answer` gets every prediction as soon as
         it is there, not in order. Raises DataError with every record that has no prompt, or one too long for the
         model: of a list, before the first answer. With `keep_going` such a record's prediction says so in its
-        `error`."""
+        `error`. `edit` sees the logits (`yuantune.infer.engine`)."""
         if isinstance(records, Sequence):
             parts = self._parts(records, keep_going)
             for start in range(0, len(records), chunk):
                 some = slice(start, start + chunk)
-                yield from self._predict(records[some], parts[some], on_answer)
+                yield from self._predict(records[some], parts[some], on_answer, edit)
             return
         for some_records in _chunks(iter(records), chunk):
-            yield from self._predict(some_records, self._parts(some_records, keep_going), on_answer)
+            yield from self._predict(some_records, self._parts(some_records, keep_going), on_answer, edit)
 
     @cached_property
     def _form(self) -> Form | None:
@@ -185,6 +188,7 @@ class Extractor:
         records: Sequence[Record],
         parts: Sequence[_Parts],
         on_answer: Callable[[Prediction], None] | None,
+        edit: Edit | None,
     ) -> list[Prediction]:
         predictions: dict[int, Prediction] = {}
 
@@ -206,6 +210,8 @@ class Extractor:
             pad_id=self.template.tokenizer.pad_token_id,
             max_new_tokens=self.max_new_tokens,
             batch_size=self.batch_size,
+            slots=self.slots,
+            edit=edit,
         )
         found: dict[int, dict[int, tuple[str, Answer]]] = defaultdict(dict)
         for each_answer in answers:

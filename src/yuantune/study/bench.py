@@ -80,7 +80,7 @@ def bench_train(
         for name in recipes:
             note(f"{model}, round {turn + 1}/{rounds}: {name}")
             job = Job(name, model, tokenizer, data, template, dtype, steps + WARM_UP, batch_size, device)
-            runs[name].append(_in_process(job))
+            runs[name].append(in_process("yuantune.study.recipes", job.to_json()))
     lines = [_line(name, model, dtype, runs[name], runs[recipes[0]]) for name in recipes]
     fastest = max(line.gemm_flops_per_second for line in lines)
     return [line if line.error else replace(line, gemm_flops_per_second=fastest) for line in lines]
@@ -95,8 +95,9 @@ def check_recipes(recipes: Sequence[str]) -> None:
             raise UserError(f"the recipe {name} needs TRL", hint="pip install 'yuantune[peers]', or leave it out")
 
 
-def _in_process(job: Job) -> dict[str, Any]:
-    command = [sys.executable, "-m", "yuantune.study.recipes", job.to_json()]
+def in_process(module: str, job: str) -> dict[str, Any]:
+    """What `python -m module job` prints, as JSON; `error` where it fails."""
+    command = [sys.executable, "-m", module, job]
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, env={**os.environ, "HF_HUB_OFFLINE": "1"}
     )
