@@ -196,6 +196,22 @@ class TrainSection(StepSection):
     """Worker processes that collate batches."""
 
 
+class EvalSection(Section):
+    """Scores while training: evaluation rows are answered, and the best checkpoint is what the run leaves."""
+
+    every: Annotated[
+        Literal["no", "epoch"] | Annotated[int, Field(gt=0)],
+        BeforeValidator(lambda value: "no" if value is False else value),
+    ] = "no"
+    """When: no, epoch, or a number of steps. It sets train.eval_strategy and train.save_strategy too."""
+    rows: int = Field(default=200, gt=0)
+    """Evaluation rows that are answered, the first ones."""
+    metric: Literal["score", "loss"] = "score"
+    """What is best: the score (F1 of labels, ROUGE-L of text), or the evaluation loss."""
+    patience: int | None = Field(default=None, gt=0)
+    """Stop after so many evaluations in a row without a better one."""
+
+
 class GenerateSection(Section):
     """Answering, after training and in the score."""
 
@@ -246,7 +262,22 @@ class Config(RunConfig):
     data: DataSection = Field(default_factory=DataSection)
     lora: LoraSection = Field(default_factory=LoraSection)
     train: TrainSection = Field(default_factory=TrainSection)
+    eval: EvalSection = Field(default_factory=EvalSection)
     generate: GenerateSection = Field(default_factory=GenerateSection)
+
+    @model_validator(mode="after")
+    def _scores(self) -> Config:
+        """What `eval.every` means for the train section."""
+        every = self.eval.every
+        if every == "no":
+            return self
+        if not self.data.eval and not self.data.split:
+            raise ValueError("eval.every needs rows to answer: give data.eval, or data.split")
+        kind: Literal["steps", "epoch"] = "epoch" if every == "epoch" else "steps"
+        self.train.eval_strategy = self.train.save_strategy = kind
+        if every != "epoch":
+            self.train.eval_steps = self.train.save_steps = float(every)
+        return self
 
     @model_validator(mode="after")
     def _formats(self) -> Config:

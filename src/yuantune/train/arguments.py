@@ -19,6 +19,9 @@ def training_arguments(config: Config) -> Any:
     options = config.train.model_dump()
     if not config.data.eval and not config.data.split:
         options["eval_strategy"] = "no"
+    if config.eval.every != "no":
+        # By the loss, until it is known what the rows are scored by (`train/run.py`).
+        options |= {"load_best_model_at_end": True, "metric_for_best_model": "loss", "greater_is_better": False}
     return make_arguments(config.output_dir, config.model.device_map, options)
 
 

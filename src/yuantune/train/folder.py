@@ -42,6 +42,7 @@ PRETRAINING_FILE = "pretraining.json"
 """What a pretraining run began with; it stands in no other run's folder."""
 
 FREE_TO_CHANGE = (
+    "eval.",
     "generate.",
     "output_dir",
     "train.dataloader_num_workers",

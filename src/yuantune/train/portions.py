@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers.trainer_utils import EvalLoopOutput
 
 from yuantune.data.examples import Example
 from yuantune.data.writing import write_text
@@ -130,6 +131,28 @@ class RowsTrainer(SupervisedTrainer):
         """From now on activations are computed again, and not kept."""
         self.may_checkpoint = False
         keep_activations(self.args, False)
+
+    scorer: Callable[[], dict[str, float]] | None = None
+    """Scores the model as it is, in every evaluation."""
+
+    def evaluation_loop(
+        self,
+        dataloader: Any,
+        description: str,
+        prediction_loss_only: bool | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> EvalLoopOutput:
+        """The loss, and the scores."""
+        output = super().evaluation_loop(
+            dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix
+        )
+        if self.scorer is not None:
+            state = _random_state(self.args.device)
+            scores = self.scorer()
+            _set_random_state(state, self.args.device)
+            output.metrics.update({f"{metric_key_prefix}_{name}": value for name, value in scores.items()})
+        return output
 
     def floating_point_ops(self, inputs: Any) -> int:
         """Not counted: the Trainer's formula knows neither shared prompts nor frozen weights."""

@@ -294,6 +294,8 @@ def _train(
     if checkpoint is not None:
         trainer.restore(checkpoint)
     trainer.save_weights = METHODS[config.method].save
+    if config.eval.every != "no":
+        _score_while_training(trainer, config, args, model, data)
     trainer.remove_callback(PrinterCallback)
     started = time.monotonic()
     first_step = _steps_of(checkpoint)
@@ -315,6 +317,9 @@ def _train(
             signal_number=stop.received,
             hint=run_folder.resume_hint(folder),
         )
+    if (best := trainer.state.best_model_checkpoint) is not None and config.eval.every != "no":
+        what, value = args.metric_for_best_model.removeprefix("eval_"), trainer.state.best_metric
+        console.print(f"the best checkpoint is kept: {Path(best).name}, {what} {value:.4f}", markup=False)
     # A run shorter than logging_steps logs no loss; the Trainer knows the mean.
     losses = [line["loss"] for line in log if "loss" in line] or [output.training_loss]
     evaluations = [line["eval_loss"] for line in log if "eval_loss" in line]
@@ -344,6 +349,30 @@ def _plan_memory(
     if plan.turned_on:
         console.print(f"note: {plan.turned_on}", markup=False)
     return plan
+
+
+def _score_while_training(trainer: Any, config: Config, args: Any, model: Any, data: Prepared) -> None:
+    """Let the trainer answer evaluation rows whenever it evaluates, choose the best checkpoint by it, and stop
+    where nothing gets better."""
+    from transformers import EarlyStoppingCallback
+
+    from yuantune.infer.extractor import Extractor
+    from yuantune.train.evaluate import scores_of
+
+    extractor = Extractor(model, data.template, **config.generate.model_dump())
+    records = [record for record in data.eval_records if record.has_answer][: config.eval.rows]
+    name = "f1" if data.template.template.extraction else "rouge_l"
+
+    def score() -> dict[str, float]:
+        scores = scores_of(extractor, records, list(extractor.predict(records)), None) or {}
+        # Outputs that are labels as JSON are scored as labels whatever the template.
+        return {name: scores["micro"]["f1"] if "micro" in scores else scores.get("rouge_l", 0.0)}
+
+    trainer.scorer = score
+    if config.eval.metric == "score":
+        args.metric_for_best_model, args.greater_is_better = name, True
+    if config.eval.patience is not None:
+        trainer.add_callback(EarlyStoppingCallback(early_stopping_patience=config.eval.patience))
 
 
 def _collator(config: Config, args: Any, model: Any, tokenizer: Any, data: Prepared, console: Console) -> Any:
