@@ -488,7 +488,7 @@ def test_quickstart_reads_and_checks_once(
         config(yuan_folder, rows_file, tmp_path / "both", **options), score_before=True, console=QUIET
     )
     assert calls == ["read_all", "prepare", "prepare"]  # Training and evaluation rows.
-    assert both.before is not None and both.after is not None and both.before.rows == both.after.rows == 2
+    assert both.before is not None and both.after is not None and both.before["rows"] == both.after["rows"] == 2
     one = quickstart.quickstart(config(yuan_folder, rows_file, tmp_path / "one", **options), console=QUIET)
     assert one.before is None
     weights = Path("adapter") / "adapter_model.safetensors"
