@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
@@ -76,6 +78,23 @@ def test_the_models_own_generation_config_is_set_aside(model: PreTrainedModel) -
     own.suppress_tokens = list(range(2, 30))
     assert [each.ids for each in answers(model, 2, (END,))] == plain
     assert model.generation_config is own
+
+
+def test_little_memory_answers_fewer_rows_at_once(
+    model: PreTrainedModel, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = [each.ids for each in answers(model, 4, (END,))]
+    step, most = engine._step, [0]
+
+    def counted(slots: Any, rows: Any, *rest: Any) -> None:
+        most.append(len(rows))
+        step(slots, rows, *rest)
+
+    monkeypatch.setattr(engine, "_step", counted)
+    # Two layers' keys and values, 32 wide, of 8 bytes; twice a prompt of 7 tokens and its answer.
+    monkeypatch.setattr(engine, "memory_of", lambda device: 4 * 2 * (7 + NEW) * 2 * 2 * 32 * 8)
+    assert [each.ids for each in answers(model, 4, (END,))] == whole
+    assert max(most) == (2 if way == "slots" else 0)
 
 
 def test_an_answer_ends_where_the_models_positions_end() -> None:

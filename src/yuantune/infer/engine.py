@@ -27,6 +27,7 @@ from transformers import LogitsProcessor, LogitsProcessorList
 from yuantune.errors import DataError, ModelError
 from yuantune.infer.constraint import Constraint
 from yuantune.models.grouped import obstacle_of
+from yuantune.models.memory import memory_of
 from yuantune.models.probe import ROUNDING, inner, trial
 from yuantune.models.slots import Chunk, Slots
 
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 Edit = Callable[[int, int, Tensor], None]
 """Changes, in place, the logits of a question's next token: its index, how many tokens are written, [V]."""
 
+KEPT_SHARE = 4
+"""Keys and values of the rows may take one part in so many of the memory."""
 FRESH_TOKENS = 4096
 """Most prompt tokens that are read in one step."""
 DRAFT_TOKENS = 32
@@ -203,10 +206,15 @@ def _in_slots(
     slots.share(prefix)
     waiting = list(reversed(order))
     rows: list[_Row] = []
+    memory = memory_of(next(model.parameters()).device) // KEPT_SHARE
     while waiting or rows:
         fresh = 0
         while waiting and len(rows) < batch_size and (fresh < FRESH_TOKENS or not rows):
             index = waiting.pop()
+            longest = len(questions[index].ids) - len(prefix) + limits[index]  # The next ones are no shorter.
+            if rows and (len(rows) + 1) * longest * (slots.bytes_per_token or memory) > memory:
+                waiting.append(index)  # When there is room again, or it is known how much a token takes.
+                break
             question = questions[index]
             if limits[index] < 1:
                 yield Answer(index, [], False, 0.0)
