@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -37,7 +38,6 @@ def train(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the lines there as JSON.")] = None,
 ) -> None:
     """Training recipes side by side, each in its own process, alternating."""
-    from yuantune.data.writing import write_text
     from yuantune.study.bench import bench_train
     from yuantune.train.quickstart import SAMPLE
 
@@ -58,8 +58,7 @@ def train(
         )
         _print(found, f"{model}, {dtype}, {device}, batch {batch_size}; medians of {rounds} rounds")
         lines += found
-        if json_file is not None:  # After each model: the next one may take an hour.
-            write_text(json_file, json.dumps([asdict(line) for line in lines], indent=2) + "\n")
+        _keep(json_file, lines)
 
 
 @app.command()
@@ -77,7 +76,6 @@ def extract(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the lines there as JSON.")] = None,
 ) -> None:
     """Engines that answer the same rows with the same weights, each in its own process, alternating."""
-    from yuantune.data.writing import write_text
     from yuantune.errors import UserError
     from yuantune.study import extract as study
 
@@ -101,8 +99,15 @@ def extract(
         )
         _print_engines(found, f"{model}, {dtype}, {rows} rows; medians of {rounds} rounds")
         lines += found
-        if json_file is not None:  # After each model: the next one may take an hour.
-            write_text(json_file, json.dumps([asdict(line) for line in lines], indent=2) + "\n")
+        _keep(json_file, lines)
+
+
+def _keep(json_file: Path | None, lines: Sequence[Line] | Sequence[ExtractLine]) -> None:
+    """Write the lines so far: after each model, since the next one may take an hour."""
+    from yuantune.data.writing import write_text
+
+    if json_file is not None:
+        write_text(json_file, json.dumps([asdict(line) for line in lines], indent=2) + "\n")
 
 
 def _print_engines(lines: list[ExtractLine], title: str) -> None:

@@ -260,6 +260,14 @@ class Constraint:
         self._answer += self.form.bytes_of[token] or b""
         return True
 
+    def choose(self, logits_V: Tensor, likeliest: int) -> int:
+        """Write the likeliest token, or, where it is not allowed, the likeliest that is; its id."""
+        if self.accept(likeliest):
+            return likeliest
+        token = self.best(logits_V)
+        self.accept(token)
+        return token
+
     def best(self, logits_V: Tensor) -> int:
         """The allowed token of the highest logit. Not written yet.
 

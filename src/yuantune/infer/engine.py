@@ -132,10 +132,7 @@ class _Row:
                 return None
             token = likeliest
         else:
-            token = likeliest
-            if not constraint.accept(token):
-                token = constraint.best(logits_V)
-                constraint.accept(token)
+            token = constraint.choose(logits_V, likeliest)
             self.ended = constraint.ended
         self.ids.append(token)
         return token
@@ -323,12 +320,8 @@ class _Held(LogitsProcessor):
         for row, constraint in enumerate(self._constraints):
             if constraint is None:
                 continue
-            token = self._end_id
-            if not constraint.ended:
-                token = int(scores[row].argmax())
-                if not constraint.accept(token):
-                    token = constraint.best(scores[row])
-                    constraint.accept(token)
+            ended = constraint.ended
+            token = self._end_id if ended else constraint.choose(scores[row], int(scores[row].argmax()))
             scores[row] = -torch.inf
             scores[row, token] = 0.0
         return scores

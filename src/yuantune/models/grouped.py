@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from yuantune.errors import ModelError
 from yuantune.models.loss import plain_head
+from yuantune.models.probe import attending_by, configs_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -171,12 +172,5 @@ def grouped(model: PreTrainedModel) -> Iterator[None]:
     computes layers again there. `model` is the one under PEFT and distributed wrappers."""
     register()
     plain_head(model)  # Looked at once, by a forward pass of two tokens, which are no groups.
-    configs = {id(module.config): module.config for module in model.modules() if hasattr(module, "config")}
-    before = {key: config._attn_implementation for key, config in configs.items()}
-    try:
-        for config in configs.values():
-            config._attn_implementation = NAME
+    with attending_by(NAME, configs_of(model)):
         yield
-    finally:
-        for key, config in configs.items():
-            config._attn_implementation = before[key]

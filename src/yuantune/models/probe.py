@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +49,24 @@ def trial(model: PreTrainedModel) -> Iterator[None]:
             yield
     finally:
         model.train(training)
+
+
+def configs_of(model: nn.Module) -> list[Any]:
+    """The configs that the modules of a model read, each once."""
+    return list({id(each.config): each.config for each in model.modules() if hasattr(each, "config")}.values())
+
+
+@contextmanager
+def attending_by(name: str, configs: Sequence[Any]) -> Iterator[None]:
+    """Within, models of these configs attend by the function that transformers knows as `name`."""
+    before = [config._attn_implementation for config in configs]
+    try:
+        for config in configs:
+            config._attn_implementation = name
+        yield
+    finally:
+        for config, own in zip(configs, before, strict=True):
+            config._attn_implementation = own
 
 
 @contextmanager

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
@@ -28,7 +27,7 @@ from transformers.cache_utils import Cache
 
 from yuantune.errors import ModelError
 from yuantune.models.grouped import branches
-from yuantune.models.probe import accepts, inner
+from yuantune.models.probe import accepts, attending_by, configs_of, inner
 from yuantune.models.yuan2.cache import YuanCacheLayer
 
 if TYPE_CHECKING:
@@ -84,8 +83,7 @@ class Slots:
         self._filters = [_Filter() for _ in range(layers)] if accepts(self.model, "parents") else []
         self._cache = Cache(layers=self._filters) if self._filters else None
         self._starts: list[int] = []
-        configs = {id(module.config): module.config for module in self.model.modules() if hasattr(module, "config")}
-        self._configs = list(configs.values())
+        self._configs = configs_of(self.model)
         register()
 
     @property
@@ -171,7 +169,7 @@ class Slots:
             for start, count, chunk in zip(self._starts, counts, chunks, strict=True)
             for at in range(chunk.logits)
         ]
-        with self._attending():
+        with attending_by(NAME, self._configs):
             output = self.model(
                 input_ids=torch.tensor([[token for chunk in chunks for token in chunk.ids]], device=device),
                 position_ids=(place_N + len(self.prefix))[None],
@@ -232,17 +230,6 @@ class Slots:
                     more_room = room if room >= tokens else max(tokens, room + room // 2)
                     held[layer] = each.new_zeros(more_rows, heads, more_room, width)
                     held[layer][:rows, :, :room] = each
-
-    @contextmanager
-    def _attending(self) -> Iterator[None]:
-        before = [config._attn_implementation for config in self._configs]
-        try:
-            for config in self._configs:
-                config._attn_implementation = NAME
-            yield
-        finally:
-            for config, own in zip(self._configs, before, strict=True):
-                config._attn_implementation = own
 
     # ------------------------------------------------------------------------------------------------ a layer
     def attend(self, layer: int, query_ANE: Tensor, key_KNE: Tensor, value_KNE: Tensor, scaling: float) -> Tensor:

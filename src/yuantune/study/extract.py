@@ -9,7 +9,6 @@ with its job.
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from yuantune.data.record import Prediction, Record
 from yuantune.errors import UserError, nearest
 from yuantune.study.bench import in_process
+from yuantune.study.recipes import peak_bytes
 
 if TYPE_CHECKING:
     from yuantune.infer.engine import Edit
@@ -169,7 +169,7 @@ def measure(job: Job) -> dict[str, Any]:
         "seconds": seconds,
         "f1": scores["micro"]["f1"],
         **{name: scores[name] for name in ("valid", "schema", "grounded")},
-        "peak_extra_bytes": max(_peak() - held, 0),
+        "peak_extra_bytes": max(peak_bytes() - held, 0),
     }
 
 
@@ -206,11 +206,6 @@ def _resident() -> int:
     import psutil
 
     return int(psutil.Process().memory_info().rss)
-
-
-def _peak() -> int:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 if __name__ == "__main__":

@@ -96,13 +96,13 @@ def measure(job: Job) -> dict[str, Any]:
         "seconds": clock[-1] - clock[WARM_UP - 1],
         "examples": sum(len(rows) for _, rows in counted),
         "tokens": sum(tokens for tokens, _ in counted),
-        "peak_rss": _peak(job.device),
+        "peak_rss": peak_bytes(job.device),
         "required_flops": sum(flops),
         "product_rate": product_rate(base, works[0].tokens, getattr(torch, job.dtype), job.device),
     }
 
 
-def _peak(device: str) -> int:
+def peak_bytes(device: str = "cpu") -> int:
     """Bytes that this process held at most, of the GPU's memory where it computed there."""
     import torch
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,9 +56,8 @@ class Evaluation:
 
     def _report(self, title: str, log: list[dict[str, Any]]) -> str:
         rows = [
-            ReportRow(str(record.source), Answered(record.text, gold, each.labels), each.raw, each.finished)
-            for record, each in zip(self.records, self.predictions, strict=True)
-            if (gold := gold_labels(record)) is not None
+            ReportRow(str(each.source), answered, each.raw, each.finished)
+            for each, answered in _labelled(self.records, self.predictions)
         ]
         language = (
             "zh" if any("\u4e00" <= char <= "\u9fff" for name in self.schema.types for char in name) else "en"
@@ -106,11 +105,7 @@ def scores_of(
     """Scores of predictions against their records' labels (or outputs that are labels as JSON), or against text;
     None where no record has an answer."""
     pairs = list(zip(records, predictions, strict=True))
-    labelled = [
-        Answered(record.text, gold, prediction.labels)
-        for record, prediction in pairs
-        if (gold := gold_labels(record)) is not None
-    ]
+    labelled = [each for _, each in _labelled(records, predictions)]
     answered = sum(record.has_answer for record in records)
     # Of free text one answer may look like labels.
     if labelled and 2 * len(labelled) > answered:
@@ -122,6 +117,15 @@ def scores_of(
         return None
     scores["cut_short"] = sum(not each.finished for each in predictions)
     return scores
+
+
+def _labelled(
+    records: Sequence[Record], predictions: Sequence[Prediction]
+) -> Iterator[tuple[Prediction, Answered]]:
+    """The predictions to records that have labels, beside them."""
+    for record, prediction in zip(records, predictions, strict=True):
+        if (gold := gold_labels(record)) is not None:
+            yield prediction, Answered(record.text, gold, prediction.labels)
 
 
 def answer_all(
