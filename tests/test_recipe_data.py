@@ -6,11 +6,13 @@ import hashlib
 import json
 import lzma
 import random
+import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,6 +21,7 @@ from recipes.yuan2_mini import data as data_module
 from recipes.yuan2_mini import shipping, sources, tokens
 from recipes.yuan2_mini.files import EXERCISES, EXERCISES_EVAL, MANIFEST, TEXT, TEXT_EVAL, read_lines, xz_file
 from recipes.yuan2_mini.memory import continue_greedily, longest_run, memory_test, shared
+from recipes.yuan2_mini.spreading import spread
 from recipes.yuan2_mini.wordlists import COMMON_CHARACTERS
 from typer.testing import CliRunner
 
@@ -162,10 +165,10 @@ def test_one_command_from_corpus_to_weights(
     for _ in range(2):  # The second time, nothing is left to do.
         done = CliRunner().invoke(commands.app, [*words, "--target", str(target)], catch_exceptions=False)
         assert done.exit_code == 0, done.output
-    assert "annealed done before" in done.output
+    assert "annealed done before" in done.output and "refined done before" in done.output
     model = load_model(target, dtype="float32")
     assert model.config.max_position_embeddings == 1024 and len(load_tokenizer(target)) == 7220
-    trained = load_model(work / "annealed" / "model", dtype="bfloat16")
+    trained = load_model(work / "refined" / "model", dtype="bfloat16")
     for (name, one), (_, other) in zip(model.named_parameters(), trained.named_parameters(), strict=True):
         assert one.equal(other.float()), name
     before = json.loads((work / "run" / "log.jsonl").read_text(encoding="utf-8").splitlines()[0])
@@ -179,6 +182,40 @@ def test_one_command_from_corpus_to_weights(
     weights = hashlib.sha256((target / "model.safetensors").read_bytes()).hexdigest()
     assert manifest["files"]["model.safetensors"] == weights
     assert (target / "loss.png").read_bytes().startswith(b"\x89PNG")
+    assert manifest["base"]["spread"] == 0  # Nothing has run together in nine steps.
+    before_last = hashlib.sha256((work / "annealed" / "model" / "model.safetensors").read_bytes()).hexdigest()
+    assert manifest["base"]["weights"] == before_last
+
+    # What was made can be gone on with, by the last part alone.
+    again = tmp_path / "again"
+    shutil.copytree(work / "data", again / "data")
+    words[words.index("--to") + 1] = str(again)
+    more = [*words, "--base", str(target), "--target", str(tmp_path / "more")]
+    done = CliRunner().invoke(commands.app, more, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    assert not (again / "run").exists()
+    for name in ("tokenizer.model", "config.json"):
+        assert (tmp_path / "more" / name).read_bytes() == (target / name).read_bytes()
+    further = json.loads((tmp_path / "more" / MANIFEST).read_text(encoding="utf-8"))
+    assert [part["part"] for part in further["training"]] == ["refined"]
+    assert further["base"]["weights"] == weights
+    assert further["base"]["training"] == manifest["training"]
+
+
+def test_rare_pieces_that_ran_together_are_set_apart() -> None:
+    torch.manual_seed(0)
+    frequent_ND = torch.nn.functional.normalize(torch.randn(40, 32)) * 1.2
+    common_D = torch.nn.functional.normalize(torch.randn(32), dim=0)
+    rare_ND = 3.5 * common_D + torch.randn(60, 32) * 0.02
+    together_VD = torch.cat((frequent_ND, rare_ND))
+    table_VD = together_VD.clone()
+    assert spread(table_VD, seed=0) == 60
+    assert table_VD[:40].equal(frequent_ND)
+    likeness = torch.nn.functional.normalize(table_VD[40:]) @ torch.nn.functional.normalize(table_VD[40:]).T
+    off = likeness[~torch.eye(60, dtype=torch.bool)]
+    assert float(off.max()) < 0.99 < float((torch.nn.functional.normalize(rare_ND) @ common_D).min())
+    assert 1.0 < float((table_VD[40:] @ common_D).mean()) < 2.5  # Still said to be rare.
+    assert spread(again := frequent_ND.clone(), seed=0) == 0 and again.equal(frequent_ND)
 
 
 def test_training_in_stretches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,11 +235,15 @@ def test_training_in_stretches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         return subprocess.CompletedProcess(command, 0)
 
     monkeypatch.setattr(subprocess, "run", train)
+    (tmp_path / commands.SPREAD).mkdir()
+    (tmp_path / commands.SPREAD / "model.safetensors").touch()
     words = ["pretrain", "--to", str(tmp_path), "--minutes", "5"]
     assert CliRunner().invoke(commands.app, words).exit_code == 75
     assert CliRunner().invoke(commands.app, words).exit_code == 0
-    assert [Path(call[0]).name for call in calls] == ["pretrain.yaml", "run", "extraction.yaml", "anneal.yaml"]
-    assert ["--resume" in call for call in calls] == [False, True, False, False]
+    assert [Path(call[0]).name for call in calls] == [
+        "pretrain.yaml", "run", "extraction.yaml", "anneal.yaml", "refine.yaml",
+    ]  # fmt: skip
+    assert ["--resume" in call for call in calls] == [False, True, False, False, False]
     assert all(0 < float(call[-1].removeprefix("train.max_minutes=")) <= 5 for call in calls)
 
 

@@ -347,7 +347,7 @@ def test_muon_moves_the_hidden_matrices(yuan_folder: Path) -> None:
 
 
 def test_muon_beside_adamw_is_each_alone() -> None:
-    from yuantune.train.muon import CoupledAdamW, MuonAdamW
+    from yuantune.train.muon import CoupledAdamW, Muon, MuonAdamW
 
     torch.manual_seed(0)
     start = [torch.randn(*shape) for shape in ((6, 4), (6, 4, 2, 1), (5,), (9, 4))]
@@ -356,7 +356,7 @@ def test_muon_beside_adamw_is_each_alone() -> None:
     muon = {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.1}
     tables, rest = ([{"params": [each], "weight_decay": 0.0}] for each in (together[3], together[2]))
     whole = MuonAdamW(together[:2], tables, rest, muon=muon, adamw={"lr": 0.2})
-    one = torch.optim.Muon([apart[0], flat], adjust_lr_fn="match_rms_adamw", **muon)
+    one = Muon([apart[0], flat], adjust_lr_fn="match_rms_adamw", **muon)
     other = torch.optim.AdamW(apart[2:3], lr=0.2, weight_decay=0.0)
     third = CoupledAdamW(apart[3:], lr=0.2)
     for _ in range(3):
@@ -373,6 +373,28 @@ def test_muon_beside_adamw_is_each_alone() -> None:
     assert torch.equal(together[1].flatten(1), flat)
     assert torch.equal(together[2], apart[2])
     assert torch.equal(together[3], apart[3])
+
+
+@pytest.mark.parametrize("shape", [(24, 16), (16, 24), (20, 20)])
+def test_muon_is_torchs_in_wider_products(shape: tuple[int, int]) -> None:
+    """As near to torch's as bfloat16 lets it be; and each step is nearly an orthogonal matrix of AdamW's size."""
+    from yuantune.train.muon import Muon
+
+    torch.manual_seed(0)
+    start = torch.randn(*shape)
+    ours, theirs = torch.nn.Parameter(start.clone()), torch.nn.Parameter(start.clone())
+    options: dict[str, Any] = {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.1, "adjust_lr_fn": "match_rms_adamw"}
+    optimizers = Muon([ours], **options), torch.optim.Muon([theirs], **options)
+    for _ in range(4):
+        before = ours.detach() * (1 - 0.1 * 0.1)
+        ours.grad = torch.randn(*shape)
+        theirs.grad = ours.grad.clone()
+        for optimizer in optimizers:
+            optimizer.step()
+        sizes = torch.linalg.svdvals((before - ours.detach()) / (0.1 * 0.2 * max(shape) ** 0.5))
+        assert float(sizes.min()) > 0.5 and float(sizes.max()) < 1.3
+    moved = torch.linalg.norm(theirs.detach() - start)
+    assert torch.linalg.norm(ours.detach() - theirs.detach()) < 0.03 * moved
 
 
 def test_coupled_adamw_is_adamw_with_one_second_moment_a_column() -> None:

@@ -27,9 +27,16 @@ from yuantune.resources import RESOURCES
 HERE = Path(__file__).parent
 DATA, TOKENIZER, MEMORY, SCORES = "data", "tokenizer", "memory.json", "scores"
 """What the folder WORK holds, beside the runs."""
-RUNS = {"run": "pretrain.yaml", "extraction": "extraction.yaml", "annealed": "anneal.yaml"}
+RUNS = {
+    "run": "pretrain.yaml",
+    "extraction": "extraction.yaml",
+    "annealed": "anneal.yaml",
+    "refined": "refine.yaml",
+}
 """The parts of the training in their order, and their configs: each goes on with the model of the one before."""
-ANNEALED = list(RUNS)[-1]
+*_, ANNEALED, REFINED = RUNS
+SPREAD = "spread"
+"""The model that the last part goes on with: the one before, its rare pieces set apart."""
 MODEL = "model"
 """The finished model within a run."""
 
@@ -46,6 +53,9 @@ HeldOutRows = Annotated[
 ]
 Count = Annotated[int, typer.Option(min=1, help="Exercises.")]
 Minutes = Annotated[float | None, typer.Option(help="Stop with a checkpoint after so many minutes.")]
+Base = Annotated[
+    str | None, typer.Option(help="Go on from this model (a folder, or yuan2-mini) with the last part alone.")
+]
 Target = Annotated[Path, typer.Option(help="Folder to write to.")]
 Seed = Annotated[int, typer.Option(help="For everything that is drawn.")]
 
@@ -73,23 +83,32 @@ def data(corpus: Corpus, held_out: HeldOutRows, to: Work, count: Count = 400_000
 
 
 @app.command()
-def tokenizer(to: Work, seed: Seed = 0) -> None:
-    """Train the tokenizer on the data."""
+def tokenizer(to: Work, seed: Seed = 0, base: Base = None) -> None:
+    """Train the tokenizer on the data, or take that of the base."""
     if (to / TOKENIZER / "tokenizer_config.json").is_file():
         err.print("tokenizer: done before", markup=False)
+        return
+    if base is not None:
+        from yuantune.models.load import load_tokenizer
+
+        load_tokenizer(base).save_pretrained(str(to / TOKENIZER))
         return
     make_tokenizer(to / DATA, to / TOKENIZER, seed=seed, say=_say)
 
 
 @app.command()
-def pretrain(to: Work, minutes: Minutes = None) -> None:
-    """Train the model in its three parts (hours), or go on where that stopped. Exit 75: the time was up first."""
+def pretrain(to: Work, minutes: Minutes = None, base: Base = None) -> None:
+    """Train the model in its four parts (hours), or go on where that stopped. Exit 75: the time was up first."""
     shutil.copyfile(HERE / "model.json", to / "model.json")
     ends = None if minutes is None else time.monotonic() + 60 * minutes
     for run, config in RUNS.items():
+        if base is not None and run != REFINED:
+            continue
         if _trained(to / run):
             err.print(f"pretrain: {run} done before", markup=False)
             continue
+        if run == REFINED:
+            _spread(to, base)
         begun = any((to / run).glob("checkpoint-*"))
         words = [run, "--resume"] if begun else [str((HERE / config).resolve())]
         if ends is not None:
@@ -104,7 +123,7 @@ def pretrain(to: Work, minutes: Minutes = None) -> None:
 @app.command()
 def memory(to: Work, count: Annotated[int, typer.Option(min=1, help="Beginnings of lines.")] = 500) -> None:
     """Test whether the model recites its corpus: beginnings of lines, continued greedily. Exit 1 where it does."""
-    found = memory_test(to / ANNEALED / MODEL, to / DATA, count=count, seed=0, say=_say)
+    found = memory_test(to / REFINED / MODEL, to / DATA, count=count, seed=0, say=_say)
     write_text(to / MEMORY, json.dumps(found, ensure_ascii=False, indent=2) + "\n")
     out.print_json(json.dumps(found, ensure_ascii=False))
     if found["recited"]:
@@ -114,8 +133,9 @@ def memory(to: Work, count: Annotated[int, typer.Option(min=1, help="Beginnings 
 @app.command()
 def install(to: Work, target: Target = RESOURCES / "yuan2-mini") -> None:
     """Put the model, in bfloat16, its tokenizer, manifest and losses where the package ships them."""
-    install_model(to / ANNEALED / MODEL, to / TOKENIZER, target)
-    describe([to / run for run in RUNS], to / DATA, to / MEMORY, target)
+    install_model(to / REFINED / MODEL, to / TOKENIZER, target)
+    own = [to / run for run in RUNS if _trained(to / run)]
+    describe(own, to / DATA, to / MEMORY, to / SPREAD, target)
     out.print(str(target), markup=False)
 
 
@@ -166,18 +186,29 @@ def everything(
     count: Count = 400_000,
     seed: Seed = 0,
     minutes: Minutes = None,
+    base: Base = None,
     target: Target = RESOURCES / "yuan2-mini",
 ) -> None:
     """All stages in order. Started again, it goes on with the stage that was not done."""
     data(corpus, held_out, to, count, seed)
-    tokenizer(to, seed)
-    pretrain(to, minutes)
+    tokenizer(to, seed, base)
+    pretrain(to, minutes, base)
     memory(to)
     install(to, target)
 
 
 def _trained(run: Path) -> bool:
     return (run / MODEL / "model.safetensors").is_file()
+
+
+def _spread(to: Path, base: str | None) -> None:
+    """Make what the last part goes on with, unless it is there."""
+    if (to / SPREAD / "model.safetensors").is_file():
+        return
+    from recipes.yuan2_mini.spreading import spread_model
+
+    count = spread_model(base or to / ANNEALED / MODEL, to / SPREAD, seed=0)
+    err.print(f"pretrain: {count:,} pieces set apart from each other", markup=False)
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

@@ -1,0 +1,68 @@
+"""Embeddings that have run together, set apart again before the last part of the training.
+
+A piece that hardly ever occurs is pushed the same way as all others of its kind, and ends where they end (decision
+0009). It cannot be told from them then, whatever the layers learn. Each gets a random vector of its own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recipes.yuan2_mini.files import read_json
+
+from yuantune.data.writing import write_text
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+ALIKE = 0.8
+"""Cosine to the mean direction, from which an embedding is one of those that ran together."""
+KEPT = 2.0
+"""The most that such an embedding keeps of the mean direction: it tells the head that the piece is rare."""
+BASE = "base.json"
+"""In the spread model's folder: what it was made from, and how many embeddings were set apart."""
+
+
+def spread_model(model: Path | str, target: Path, *, seed: int) -> int:
+    """Write the model, its rare pieces set apart, with its tokenizer into `target`; how many pieces those are."""
+    import torch
+
+    from yuantune.models.load import load_model, load_tokenizer, resolve
+
+    folder = resolve(model)
+    loaded = load_model(model, device_map="cpu", dtype="float32")
+    with torch.no_grad():
+        count = spread(loaded.get_input_embeddings().weight, seed=seed)
+    target.mkdir(parents=True, exist_ok=True)
+    load_tokenizer(model).save_pretrained(str(target))
+    weights = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    base: dict[str, Any] = {"weights": weights, "spread": count}
+    if (folder / "manifest.json").is_file():
+        made = read_json(folder / "manifest.json")
+        base |= {name: made[name] for name in ("training", "versions", "data") if name in made}
+        # Of a model that was itself made from another, all that came before.
+        base["training"] = [*made.get("base", {}).get("training", []), *base.get("training", [])]
+    write_text(target / BASE, json.dumps(base, ensure_ascii=False, indent=2) + "\n")
+    loaded.save_pretrained(str(target))
+    return count
+
+
+def spread(embeddings_VD: Tensor, *, seed: int) -> int:
+    """Set apart, in place, the rows that all point along the mean direction; how many those are.
+
+    Such a row keeps what it has across that direction and KEPT of what it has along it, and gets a random vector
+    of norm 1 (about what the rows of frequent pieces have)."""
+    import torch
+
+    size_V1 = embeddings_VD.norm(dim=1, keepdim=True).clamp(min=1e-6)
+    mean_D = (embeddings_VD / size_V1).mean(0)
+    mean_D = mean_D / mean_D.norm().clamp(min=1e-6)
+    along_V1 = (embeddings_VD @ mean_D)[:, None]
+    alike_V1 = along_V1 / size_V1 > ALIKE
+    draw = torch.Generator().manual_seed(seed)
+    own_VD = torch.randn(embeddings_VD.shape, generator=draw) / embeddings_VD.shape[1] ** 0.5
+    apart_VD = embeddings_VD + (along_V1.clamp(max=KEPT) - along_V1) * mean_D + own_VD
+    embeddings_VD.copy_(torch.where(alike_V1, apart_VD, embeddings_VD))
+    return int(alike_V1.sum())
