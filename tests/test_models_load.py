@@ -151,14 +151,26 @@ def test_a_base_from_a_hub_is_called_by_its_name_there(yuan: Path, monkeypatch: 
     assert identity("modelscope:org/model")["name"] == "modelscope:org/model"
 
 
-def test_formats_of_the_weights(yuan: Path, llama: Path) -> None:
-    assert load_model(yuan, device_map="cpu").dtype == torch.bfloat16
+def test_formats_of_the_weights(yuan: Path, llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for emulated, expected in ((False, torch.bfloat16), (True, torch.float32)):
+        monkeypatch.setattr(load, "computes_bfloat16", lambda device, emulated=emulated: not emulated)
+        assert load_model(yuan, device_map="cpu").dtype == expected
+        assert load_model("yuan2-mini", device_map="cpu").dtype == torch.float32
+    assert load_model(yuan, device_map="cpu", dtype="bfloat16").dtype == torch.bfloat16
     assert load_model(llama, device_map="cpu", dtype="float64").dtype == torch.float64
     assert load_model(llama, device_map="cpu", attn_implementation="eager").config._attn_implementation == "eager"
     with pytest.raises(ModelError, match=r"unknown dtype 'bfloat' \(did you mean 'bfloat16'\?\)"):
         load_model(yuan, dtype="bfloat")
     with pytest.raises(ModelError, match=r"cannot be loaded: .*fancy"):
         load_model(llama, device_map="cpu", attn_implementation="fancy")
+
+
+def test_bfloat16_where_it_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load.computes_bfloat16("cuda:0") and load.computes_bfloat16("mps")
+    if torch.backends.cpu.get_cpu_capability() in ("AVX2", "DEFAULT"):
+        assert not load.computes_bfloat16("cpu")
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    assert not load.computes_bfloat16("cpu")
 
 
 def test_mini_ships_small() -> None:
@@ -350,7 +362,8 @@ def test_identity_tells_models_apart(yuan: Path, change: Callable[[Path], None],
 # --------------------------------------------------------------------------------------------------- commands
 
 
-def test_show(llama: Path) -> None:
+def test_show(llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load, "computes_bfloat16", lambda device: True)
     result = CliRunner().invoke(app, ["show", "yuan2-mini", "--json"])
     facts = json.loads(result.stdout)
     assert (facts["architecture"], facts["parameters"], facts["tokenizer"]) == (

@@ -275,7 +275,7 @@ def test_going_on_with_a_base_and_another_format(tmp_path: Path, llama_folder: P
     assert result.steps == 4  # 256 tokens each
     saved = json.loads((tmp_path / "run/model/config.json").read_text("utf-8"))
     assert saved["dtype"] == "bfloat16"
-    assert load_model(tmp_path / "run/model", device_map="cpu").dtype == torch.bfloat16
+    assert load_model(tmp_path / "run/model", device_map="cpu", dtype="bfloat16").dtype == torch.bfloat16
     assert load_model(tmp_path / "run/checkpoint-4", device_map="cpu", dtype="float32").dtype == torch.float32
 
 

@@ -31,7 +31,7 @@ def train(
     steps: Annotated[int, typer.Option(min=1, help="Counted steps in each process.")] = 8,
     rounds: Annotated[int, typer.Option(min=1, help="Processes for each recipe.")] = 3,
     batch_size: Annotated[int, typer.Option(min=1)] = 12,
-    dtype: Annotated[str, typer.Option(help="Base weights: float32, bfloat16.")] = "bfloat16",
+    dtype: Annotated[str, typer.Option(help="Base weights: float32, bfloat16; auto: as training has them.")] = "auto",
     template: Annotated[str, typer.Option(help="Prompt template.")] = "resume-ner",
     tokenizer: Annotated[str | None, typer.Option(help="Tokenizer of the shapes (default: Yuan2-2B's).")] = None,
     device: Annotated[str, typer.Option(help="Where to train: cpu, cuda.")] = "cpu",
@@ -56,7 +56,7 @@ def train(
             device=device,
             note=err.print,
         )
-        _print(found, f"{model}, {dtype}, {device}, batch {batch_size}; medians of {rounds} rounds")
+        _print(found, f"{model}, {found[0].dtype}, {device}, batch {batch_size}; medians of {rounds} rounds")
         lines += found
         _keep(json_file, lines)
 

@@ -76,7 +76,7 @@ def _facts(name: str, revision: str | None, batch_size: int, length: int) -> dic
     from transformers import AutoConfig
 
     from yuantune.models import folder as model_folder
-    from yuantune.models.load import dtype_of, load_tokenizer, resolve
+    from yuantune.models.load import device_of, dtype_of, load_tokenizer, resolve
     from yuantune.models.memory import count_parameters, lora_parameters, meta_model
 
     folder = resolve(name, revision=revision, weights=False)
@@ -104,7 +104,7 @@ def _facts(name: str, revision: str | None, batch_size: int, length: int) -> dic
         "lora": {
             "r": 8,
             "parameters": lora_parameters(model),
-            "memory": _memory(model, dtype_of("auto", name), batch_size, length),
+            "memory": _memory(model, dtype_of("auto", name, device_of("auto")), batch_size, length),
         },
     }
 

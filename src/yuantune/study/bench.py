@@ -69,7 +69,7 @@ def bench_train(
     if device not in ("cpu", "cuda"):
         raise UserError(f"unknown device {device}", hint="cpu, cuda")
     device_of(device)
-    dtype_of(dtype, model)
+    dtype = str(dtype_of(dtype, model, device)).removeprefix("torch.")
     rows = len(examples_of(model, tokenizer, data, template))
     if rows < batch_size:
         raise UserError(
