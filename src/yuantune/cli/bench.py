@@ -31,7 +31,7 @@ def train(
     steps: Annotated[int, typer.Option(min=1, help="Counted steps in each process.")] = 8,
     rounds: Annotated[int, typer.Option(min=1, help="Processes for each recipe.")] = 3,
     batch_size: Annotated[int, typer.Option(min=1)] = 12,
-    dtype: Annotated[str, typer.Option(help="Base weights: float32, bfloat16; auto: as training has them.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="Base weights: float32, bfloat16; auto: as in training.")] = "auto",
     template: Annotated[str, typer.Option(help="Prompt template.")] = "resume-ner",
     tokenizer: Annotated[str | None, typer.Option(help="Tokenizer of the shapes (default: Yuan2-2B's).")] = None,
     device: Annotated[str, typer.Option(help="Where to train: cpu, cuda.")] = "cpu",

@@ -153,8 +153,10 @@ def load_model(
 ) -> PreTrainedModel:
     """The model on its device, in evaluation mode.
 
-    `dtype` auto is bfloat16; float32 for a built-in model, and on a processor that would emulate bfloat16. Raises ModelError for a model that is not
-    complete, damaged, or not runnable here; nothing that is missing is made up."""
+    `dtype` auto is bfloat16; float32 for a built-in model, and on a processor that would emulate bfloat16.
+
+    Raises ModelError for a model that is not complete, damaged, or not runnable here; nothing that is missing is
+    made up."""
     import torch
 
     folder = resolve(name, revision=revision)
