@@ -35,8 +35,9 @@ RUNS = {
 }
 """The parts of the training in their order, and their configs: each goes on with the model of the one before."""
 *_, ANNEALED, REFINED = RUNS
-SPREAD = "spread"
-"""The model that the last part goes on with: the one before, its rare pieces set apart."""
+SPREAD, MEAN = "spread", "mean"
+"""The model that the last part goes on with: the one before, its rare pieces set apart. And what ships: the mean of
+what that part began with and what it came to."""
 MODEL = "model"
 """The finished model within a run."""
 
@@ -118,12 +119,16 @@ def pretrain(to: Work, minutes: Minutes = None, base: Base = None) -> None:
         code = subprocess.run(command, cwd=to, check=False).returncode
         if code or not _trained(to / run):
             raise typer.Exit(code or _UNFINISHED)
+    if not (to / MEAN / "model.safetensors").is_file():
+        from recipes.yuan2_mini.spreading import mean_model
+
+        mean_model(to / SPREAD, to / REFINED / MODEL, to / MEAN)
 
 
 @app.command()
 def memory(to: Work, count: Annotated[int, typer.Option(min=1, help="Beginnings of lines.")] = 500) -> None:
     """Test whether the model recites its corpus: beginnings of lines, continued greedily. Exit 1 where it does."""
-    found = memory_test(to / REFINED / MODEL, to / DATA, count=count, seed=0, say=_say)
+    found = memory_test(to / MEAN, to / DATA, count=count, seed=0, say=_say)
     write_text(to / MEMORY, json.dumps(found, ensure_ascii=False, indent=2) + "\n")
     out.print_json(json.dumps(found, ensure_ascii=False))
     if found["recited"]:
@@ -133,7 +138,7 @@ def memory(to: Work, count: Annotated[int, typer.Option(min=1, help="Beginnings 
 @app.command()
 def install(to: Work, target: Target = RESOURCES / "yuan2-mini") -> None:
     """Put the model, in bfloat16, its tokenizer, manifest and losses where the package ships them."""
-    install_model(to / REFINED / MODEL, to / TOKENIZER, target)
+    install_model(to / MEAN, to / TOKENIZER, target)
     own = [to / run for run in RUNS if _trained(to / run)]
     describe(own, to / DATA, to / MEMORY, to / SPREAD, target)
     out.print(str(target), markup=False)

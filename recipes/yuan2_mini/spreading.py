@@ -1,7 +1,11 @@
-"""Embeddings that have run together, set apart again before the last part of the training.
+"""What is done to the weights themselves around the last part of the training.
 
-A piece that hardly ever occurs is pushed the same way as all others of its kind, and ends where they end (decision
-0009). It cannot be told from them then, whatever the layers learn. Each gets a random vector of its own."""
+Before it, embeddings that have run together are set apart again. A piece that hardly ever occurs is pushed the
+same way as all others of its kind, and ends where they end (decision 0009). It cannot be told from them then,
+whatever the layers learn. Each gets a random vector of its own.
+
+After it, the mean is taken of what it began with and what it came to: two models of one descent that were each
+annealed are better in the middle. Source: Wortsman et al., "Model soups" (arXiv:2203.05482)."""
 
 from __future__ import annotations
 
@@ -47,6 +51,21 @@ def spread_model(model: Path | str, target: Path, *, seed: int) -> int:
     write_text(target / BASE, json.dumps(base, ensure_ascii=False, indent=2) + "\n")
     loaded.save_pretrained(str(target))
     return count
+
+
+def mean_model(one: Path, other: Path, target: Path) -> None:
+    """Write the model whose weights are the mean of two models' of one shape, with `one`'s tokenizer."""
+    import torch
+
+    from yuantune.models.load import load_model, load_tokenizer
+
+    mean, second = (load_model(folder, device_map="cpu", dtype="float32") for folder in (one, other))
+    with torch.no_grad():
+        for weight, theirs in zip(mean.parameters(), second.parameters(), strict=True):
+            weight.lerp_(theirs, 0.5)
+    target.mkdir(parents=True, exist_ok=True)
+    load_tokenizer(one).save_pretrained(str(target))
+    mean.save_pretrained(str(target))
 
 
 def spread(embeddings_VD: Tensor, *, seed: int) -> int:
