@@ -291,25 +291,64 @@ def test_damaged_results_are_named_with_the_way_out(
         assert f"cp {trained / 'adapter' / 'yuantune.json'} " in err
 
 
-def test_a_damaged_checkpoint_is_not_resumed_from(
+def test_a_damaged_checkpoint_is_named_and_the_one_before_resumed_from(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, config_file: Path
 ) -> None:
     twice = ["train", config_file, "--set", "train.num_train_epochs=2"]
     assert run(capsys, *twice)[0] == 0
-    newest = tmp_path / "run" / "checkpoint-4"
-    for name, what in (("optimizer.pt", "not one of torch.save"), ("adapter_model.safetensors", "is cut short")):
-        whole = (newest / name).read_bytes()
-        (newest / name).write_bytes(whole[:-100])
-        code, _, err = run(capsys, "train", tmp_path / "run", "--resume")
+    home = tmp_path / "run"
+    newest, weights = home / "checkpoint-4", home / "adapter" / "adapter_model.safetensors"
+    ending = weights.read_bytes()
+    content = bytearray((newest / "optimizer.pt").read_bytes())
+    content[len(content) // 2] ^= 1
+    (newest / "optimizer.pt").write_bytes(content)
+    (home / "checkpoint-9").mkdir()
+    (home / ".tmp" / "checkpoint-3").mkdir(parents=True)
+    weights.unlink()
+    code, out, err = run(capsys, "verify", home)
+    assert code == 1 and "checkpoint-2: whole (" in out and "adapter: not whole: " in out
+    code, _, err = run(capsys, "train", home, "--resume")
+    assert code == 0, err
+    assert f"note: {home / 'checkpoint-9'} has no COMPLETE.json: " in err
+    assert f"note: {newest / 'optimizer.pt'} is damaged: its content is not what was written" in err
+    assert "note: the run goes on from checkpoint-2" in err
+    assert weights.read_bytes() == ending
+    (home / "checkpoint-9").rmdir()
+    code, out, _ = run(capsys, "verify", home)
+    assert code == 0 and [line.partition(":")[0] for line in out.splitlines()] == [
+        "checkpoint-2", "checkpoint-4", "adapter",
+    ]  # fmt: skip
+    assert not any(path.name.startswith(".") for path in home.iterdir())
+    for checkpoint in (home / "checkpoint-2", newest):
+        (checkpoint / "optimizer.pt").unlink()
+    code, _, err = run(capsys, "train", home, "--resume")
+    assert code == 2
+    assert "holds no whole checkpoint" in err
+    assert all(f"{path / 'optimizer.pt'}: is missing" in err for path in (home / "checkpoint-2", newest))
+
+
+def test_two_processes_do_not_write_to_one_run(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, config_file: Path
+) -> None:
+    from yuantune.train.lock import RunLock
+
+    home = tmp_path / "run"
+    home.mkdir()
+    with RunLock(home) as lock:
+        lock.take()
+        code, _, err = run(capsys, "train", config_file)
         assert code == 2
-        assert f"{newest / name}: " in err and what in err
-        assert (
-            f"remove {newest}: `yuantune train {tmp_path / 'run'} --resume` then goes on from checkpoint-2" in err
-        )
-        (newest / name).write_bytes(whole)
-    shutil.rmtree(newest)
-    assert run(capsys, "train", tmp_path / "run", "--resume")[0] == 0
-    assert newest.is_dir()
+        assert "is writing to" in err and "hint: " in err
+        assert [path.name for path in home.iterdir()] == [".lock"]
+    assert run(capsys, "train", config_file)[0] == 0
+    log = (home / "log.jsonl").read_bytes()
+    with RunLock(home) as lock:
+        lock.take()
+        code, _, err = run(capsys, "train", home, "--resume")
+        assert code == 2
+        assert "is writing to" in err and "Traceback" not in err
+    assert (home / "log.jsonl").read_bytes() == log
+    assert run(capsys, "train", home, "--resume")[0] == 0
 
 
 def test_a_run_is_resumed_from_another_folder(

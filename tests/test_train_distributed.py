@@ -18,6 +18,7 @@ import yuantune
 from tests.conftest import ROWS
 from yuantune.config import Config
 from yuantune.pretrain_config import PretrainConfig
+from yuantune.train.checkpoint import examine, read_marker
 from yuantune.train.pretrain import pretrain
 
 TRAIN = "import sys, yuantune; yuantune.fine_tune(yuantune.load_config(sys.argv[1]))"
@@ -26,18 +27,19 @@ PRETRAIN = """
 import sys
 from yuantune.config_file import load_as
 from yuantune.pretrain_config import PretrainConfig
+from yuantune.train.checkpoint import examine, read_marker
 from yuantune.train.pretrain import pretrain
-pretrain(load_as(PretrainConfig, sys.argv[1]))
+pretrain(load_as(PretrainConfig, sys.argv[1]), resume=sys.argv[2:] == ["--resume"])
 """
 
 
-def train_in_two(config: Path, code: str = TRAIN) -> list[tuple[int, str]]:
+def train_in_two(config: Path, code: str = TRAIN, *words: str) -> list[tuple[int, str]]:
     """Exit code and stderr of two processes that run `code` on `config`, started as torchrun would."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
-    command = [sys.executable, "-W", "ignore", "-c", code, str(config)]
+    command = [sys.executable, "-W", "ignore", "-c", code, str(config), *words]
     running = [
         subprocess.Popen(
             command,
@@ -77,6 +79,9 @@ def test_two_processes_are_one_with_twice_the_batch(tmp_path: Path, yuan_folder:
         assert ("trainable params" in err) == (rank == 0)
 
     one, two = tmp_path / "one", tmp_path / "two"
+    assert [each.problems for each in examine(two)] == [[], []]
+    states = {name for name in read_marker(two / "checkpoint-1").files if name.startswith("rng_state")}
+    assert states == {"rng_state_0.pth", "rng_state_1.pth"}
     assert sorted(path.name for path in one.iterdir()) == sorted(path.name for path in two.iterdir())
     weights = [load_file(run / "adapter" / "adapter_model.safetensors") for run in (one, two)]
     assert_close(weights[1], weights[0], rtol=1e-5, atol=1e-7)
@@ -111,7 +116,14 @@ def test_two_processes_pretrain_as_one_with_twice_the_batch(tmp_path: Path) -> N
         for rank, (code, err) in enumerate(train_in_two(tmp_path / f"{name}.yaml", PRETRAIN)):
             assert code == 0, err
             assert ("parameters, all of them trained" in err) == (rank == 0)
-    assert (tmp_path / "stopped" / "checkpoint-1").is_dir()
+    stopped = tmp_path / "stopped"
+    assert [(each.name, each.problems) for each in examine(stopped)] == [("checkpoint-1", [])]
+    (tmp_path / "stopped.yaml").write_text(options("stopped", 2).dump(), "utf-8")
+    for code, err in train_in_two(tmp_path / "stopped.yaml", PRETRAIN, "--resume"):
+        assert code == 0, err
+    assert (stopped / "model" / "model.safetensors").read_bytes() == (
+        tmp_path / "two" / "model" / "model.safetensors"
+    ).read_bytes()
     weights = [load_file(tmp_path / name / "model" / "model.safetensors") for name in ("one", "two")]
     assert_close(weights[1], weights[0], rtol=1e-5, atol=1e-7)
     logs = [

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from yuantune.errors import WorkFailed
-from yuantune.train.folder import newest_checkpoint
+from yuantune.train.checkpoint import newest_checkpoint
 from yuantune.train.progress import LOG_FILE, read_log
 
 _EVAL = "eval_loss_"

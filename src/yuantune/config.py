@@ -168,7 +168,7 @@ class StepSection(Section):
     save_steps: float = Field(default=500, gt=0)
     """Steps between checkpoints (in fine-tuning, under save_strategy: steps)."""
     save_total_limit: int | None = Field(default=None, gt=0)
-    """Keep only so many checkpoints, the newest."""
+    """Keep only so many checkpoints, the newest; the best one of eval.every and the last one stay in any case."""
     save_on_each_node: bool = False
     """In multi-node training, save on every node."""
     seed: int = Field(default=42, ge=0, lt=2**32)

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 import yuantune
-from yuantune.cli import bench, data, extract, model, pretrain, run, scores, setup, tokenizer
+from yuantune.cli import bench, data, extract, model, pretrain, run, scores, setup, tokenizer, verify
 from yuantune.cli.console import err, out, print_error
 from yuantune.errors import Interrupted, UserError, YuantuneError
 
@@ -39,6 +39,7 @@ run.register(app)
 extract.register(app)
 scores.register(app)
 pretrain.register(app)
+verify.register(app)
 setup.register(app)
 app.add_typer(data.app, name="data")
 app.add_typer(model.app, name="model")

@@ -21,6 +21,20 @@ def written_whole(path: Path, *, overwrite: bool = False) -> Iterator[IO[bytes]]
     Raises DataError where `path` exists (unless `overwrite`) or its folder does not, WorkFailed where the
     disk refuses."""
     check_target(path, overwrite=overwrite)
+    try:
+        with replacing(path) as file:
+            yield file
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        why = "no space left on the disk" if full else f"cannot be written ({error.strerror or error})"
+        raise WorkFailed(f"{path}: {why}; nothing was written") from error
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A file that takes the place of `path`, on the disk as well, when the block ends without an exception.
+
+    Raises OSError where the disk refuses."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
@@ -28,12 +42,26 @@ def written_whole(path: Path, *, overwrite: bool = False) -> Iterator[IO[bytes]]
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        why = "no space left on the disk" if full else f"cannot be written ({error.strerror or error})"
-        raise WorkFailed(f"{path}: {why}; nothing was written") from error
+        sync_folder(path.parent)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring a folder's names to the disk: a new name may else be lost with the power, its file being there.
+
+    Raises OSError where the disk refuses; file systems that know no such thing are left alone."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
+            raise
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

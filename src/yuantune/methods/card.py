@@ -20,7 +20,8 @@ CARD_FILE = "yuantune.json"
 PACKAGES = ("accelerate", "peft", "torch", "transformers", "yuantune")
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """The packages that a trained result depends on, and their versions here."""
     return {package: metadata.version(package) for package in PACKAGES}
 
 
@@ -40,7 +41,7 @@ class Card:
     generate: dict[str, Any]
     max_length: int
     seed: int
-    versions: dict[str, str] = field(default_factory=_versions)
+    versions: dict[str, str] = field(default_factory=versions)
 
     def save(self, folder: Path) -> None:
         """Write it into `folder`, whole or not at all."""

@@ -1,36 +1,37 @@
-"""The run folder: what stands in it, the newest checkpoint, and whether the disk can hold what comes.
+"""The run folder: what stands in it, whether a run may begin or go on there, and whether the disk can hold it.
 
 RUN/config.yaml     every option as it was used
 RUN/yuantune.json   template, labels, base model and tokenizer with hashes, versions, seed
 RUN/check.json      what the check of the data found
 RUN/log.jsonl       a line a logging step
 RUN/loss.png        the losses, drawn
-RUN/adapter/        PEFT's files (RUN/model/ under full fine-tuning)
-RUN/checkpoint-N/   a state to resume from, in the layout of transformers' Trainer
+RUN/adapter/        PEFT's files and COMPLETE.json (RUN/model/ under full fine-tuning)
+RUN/checkpoint-N/   a state to resume from, in the layout of transformers' Trainer, and COMPLETE.json
 RUN/eval/NAME/      predictions and scores (quickstart and demo)
+RUN/.lock           while a process writes
 """
 
 from __future__ import annotations
 
 import json
 import math
-import os
-import re
 import shlex
 import shutil
 import signal
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from yuantune.config import AnyConfig, Config, RunConfig
 from yuantune.config_file import build_as, load_as
 from yuantune.data.writing import obstacle, write_text
-from yuantune.errors import Problem, RunError, WorkFailed
+from yuantune.errors import Problem, RunError, WorkFailed, YuantuneError
+from yuantune.train import checkpoint as checkpoints
+from yuantune.train.checkpoint import newest_checkpoint
+from yuantune.train.lock import LOCK_FILE, RunLock
 
 if TYPE_CHECKING:
     from yuantune.data.check import CheckReport
@@ -59,6 +60,11 @@ FREE_TO_CHANGE = (
 RESERVE = 64 * 2**20
 """Bytes to leave free for log, plot and the rest of the machine."""
 
+_UNWRITTEN = ("PytorchStreamWriter", "inline_container", "iostream error")
+"""What torch.save says where the disk refuses."""
+
+Result = TypeVar("Result")
+
 
 # ---------------------------------------------------------------------------------------------- before training
 
@@ -66,7 +72,9 @@ RESERVE = 64 * 2**20
 def check_new(folder: Path) -> None:
     """Raises RunError where `folder` already holds something, or cannot be made."""
     try:
-        there = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+        there = folder.exists() and (
+            not folder.is_dir() or any(path.name != LOCK_FILE for path in folder.iterdir())
+        )
     except OSError:  # Said below.
         there = False
     if there:
@@ -86,56 +94,11 @@ def _nearest_place(folder: Path) -> Path:
     return next(path for path in (folder, *folder.absolute().parents) if path.exists())
 
 
-def newest_checkpoint(folder: Path) -> Path | None:
-    """The checkpoint with the most steps whose state is whole (`trainer_state.json` is written last)."""
-    steps = _checkpoints(folder)
-    return steps[max(steps)] if steps else None
-
-
-def _checkpoints(folder: Path) -> dict[int, Path]:
-    return {
-        int(match.group(1)): path
-        for path in (folder.iterdir() if folder.is_dir() else ())
-        if (match := re.fullmatch(r"checkpoint-(\d+)", path.name)) and _is_whole(path)
-    }
-
-
-def _is_whole(checkpoint: Path) -> bool:
-    try:
-        state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    written = (checkpoint / "optimizer.pt").exists() and any(checkpoint.glob("*model*.safetensors"))
-    return written and isinstance(state, dict) and "global_step" in state
-
-
-def check_undamaged(checkpoint: Path) -> None:
-    """Raises RunError where a file of a checkpoint has lost its end since it was written.
-
-    It is not passed over silently: an older one may be hours of training behind."""
-    from yuantune.models.folder import damage
-
-    problems = [
-        Problem(str(file), what) for file in sorted(checkpoint.glob("*.safetensors")) if (what := damage(file))
-    ]
-    # torch.save writes a zip archive, whose table of contents stands at its end.
-    problems += [
-        Problem(str(file), "the file is cut short, or not one of torch.save")
-        for file in sorted((*checkpoint.glob("*.pt"), *checkpoint.glob("*.pth")))
-        if not zipfile.is_zipfile(file)
-    ]
-    if problems:
-        raise RunError(
-            f"the checkpoint {checkpoint} is damaged or incomplete",
-            problems=problems,
-            hint=_without(checkpoint),
-        )
-
-
 def _without(checkpoint: Path) -> str:
     """What to do where a checkpoint cannot be read."""
     folder = checkpoint.parent
-    older = [path for step, path in sorted(_checkpoints(folder).items()) if path != checkpoint]
+    found = checkpoints.checkpoints(folder)
+    older = [found[step] for step in sorted(found) if found[step] != checkpoint]
     if not older:
         return f"there is no other: remove {folder} and train again"
     return (
@@ -187,16 +150,13 @@ def resume_command(folder: Path) -> str:
     return f"{command_of(folder)} {shlex.quote(str(folder))} --resume"
 
 
-def check_resumable(folder: Path, config: RunConfig, free: tuple[str, ...] = FREE_TO_CHANGE) -> Path:
-    """The checkpoint to go on from. Raises RunError where there is none, or where an option that decides what
-    is learnt (all but those that begin as one of `free`) differs from the run's own config."""
+def check_resumable(folder: Path, config: RunConfig, free: tuple[str, ...] = FREE_TO_CHANGE) -> None:
+    """Raises RunError where there is nothing to go on with, or where an option that decides what is learnt (all but
+    those that begin as one of `free`) differs from the run's own config."""
     if not folder.is_dir():
         raise RunError(f"no run folder {folder} to resume", hint="leave --resume away to begin it")
-    checkpoint = newest_checkpoint(folder)
-    if checkpoint is None:
-        raise RunError(
-            f"{folder} holds no whole checkpoint to resume from", hint="remove the folder and train anew"
-        )
+    if newest_checkpoint(folder) is None:
+        raise _nothing_whole(folder, checkpoints.newest_whole(folder, hashes=False)[1])
     saved = load_as(type(config), folder / CONFIG_FILE)
     before, now = _flat(located(saved).model_dump()), _flat(located(config).model_dump())
     changed = [name for name in now if before.get(name) != now[name] and not name.startswith(free)]
@@ -206,8 +166,50 @@ def check_resumable(folder: Path, config: RunConfig, free: tuple[str, ...] = FRE
             problems=[Problem(name, f"was {before.get(name)!r}, is {now[name]!r}") for name in changed],
             hint=f"`{resume_command(folder)}` takes the run's own config",
         )
-    check_undamaged(checkpoint)
+
+
+def _nothing_whole(folder: Path, problems: list[Problem]) -> RunError:
+    return RunError(
+        f"{folder} holds no whole checkpoint to resume from",
+        problems=problems,
+        hint="remove the folder and train anew",
+    )
+
+
+def take_up(folder: Path, lock: RunLock, note: Callable[[str], None]) -> Path:
+    """Lock a run that goes on, clear what a killed process has left there, and choose the checkpoint: the newest
+    one whose files are as they were written. What is passed over for it is noted.
+
+    Raises RunError where another process writes there, or where no checkpoint is whole."""
+    with failures(folder):
+        lock.take()
+    checkpoints.tidy(folder)
+    checkpoint, problems = checkpoints.newest_whole(folder)
+    if checkpoint is None:
+        raise _nothing_whole(folder, problems)
+    for problem in problems:
+        note(f"{problem.where} {problem.what}")
+    if problems:
+        note(f"the run goes on from {checkpoint.name}")
     return checkpoint
+
+
+def by_first(args: Any, act: Callable[[], Result]) -> Result:
+    """What `act` gives in the first of the processes that train together, or the error of ours that it raises
+    there: in each of them, and in none before it."""
+    from accelerate.utils import broadcast_object_list
+
+    outcome: list[Any] = [None, None]
+    if args.process_index == 0:
+        try:
+            outcome[0] = act()
+        except YuantuneError as error:
+            outcome[1] = error
+    broadcast_object_list(outcome)
+    if outcome[1] is not None:
+        raise outcome[1]
+    result: Result = outcome[0]
+    return result
 
 
 def check_same(folder: Path, card: Card, reports: Mapping[str, CheckReport]) -> None:
@@ -263,10 +265,12 @@ def check_space(
     every = {"no": total_steps + 1, "epoch": steps_per_epoch, "steps": config.train.save_steps}
     interval = every[config.train.save_strategy]
     interval = interval if interval >= 1 else interval * total_steps
-    count = 0
+    count, limit = 0, config.train.save_total_limit
     if config.train.save_strategy != "no":
         count = math.ceil(max(total_steps - first_step, 0) / max(interval, 1))
-    check_room(folder, count, config.train.save_total_limit, trained_bytes)
+    if limit is not None and config.eval.every != "no":
+        limit = max(limit, 2)  # The newest, and the best.
+    check_room(folder, count, limit, trained_bytes)
 
 
 def check_room(folder: Path, count: int, limit: int | None, trained_bytes: int) -> None:
@@ -287,32 +291,37 @@ def check_room(folder: Path, count: int, limit: int | None, trained_bytes: int) 
 # -------------------------------------------------------------------------------------------------- what is written
 
 
-def begin(folder: Path, config: Config, card: Card, reports: Mapping[str, CheckReport]) -> None:
-    """Make the run folder: options, card and check, before the first step."""
+def make(folder: Path, lock: RunLock) -> None:
+    """Make the run folder and lock it. Raises RunError where somebody else has just made it."""
     with failures(folder):
         folder.mkdir(parents=True, exist_ok=True)
+        lock.take()
+    check_new(folder)
+
+
+def begin(folder: Path, lock: RunLock, config: Config, card: Card, reports: Mapping[str, CheckReport]) -> None:
+    """Make the run folder: options, card and check, before the first step."""
+    make(folder, lock)
     write_text(folder / CONFIG_FILE, located(config).dump())
     report = {role: each.to_dict() for role, each in reports.items()}
     write_text(folder / CHECK_FILE, json.dumps(report, ensure_ascii=False, indent=2) + "\n")
     card.save(folder)
 
 
-def save_result(folder: Path, name: str, save: Callable[[Path], None], tokenizer: Any) -> None:
-    """Write the trained weights, tokenizer and card into `folder/name`: whole, or not there."""
+def save_result(folder: Path, name: str, save: Callable[[Path], None], tokenizer: Any, step: int) -> None:
+    """Write the weights after `step`, tokenizer and card into `folder/name`: whole, or not there."""
     from yuantune.methods.card import CARD_FILE
 
-    beside = folder / f".{name}.tmp"
-    shutil.rmtree(beside, ignore_errors=True)
-    try:
-        with failures(folder):
+    with failures(folder):
+        beside = checkpoints.begin(folder) / name
+        try:
             save(beside)
             tokenizer.save_pretrained(beside)
             if (folder / CARD_FILE).is_file():  # A pretrained model has no prompt of its own.
                 shutil.copy(folder / CARD_FILE, beside)
-            shutil.rmtree(folder / name, ignore_errors=True)
-            os.replace(beside, folder / name)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+            checkpoints.publish(folder, name, step)
+        finally:
+            checkpoints.tidy(folder)
 
 
 @contextmanager
@@ -340,7 +349,7 @@ def failures(folder: Path) -> Iterator[None]:
             raise WorkFailed(f"{checkpoint} is damaged: {text}", hint=_without(checkpoint)) from error
         if unread:
             raise
-        if isinstance(error, RuntimeError) and not ("PytorchStreamWriter" in text or "inline_container" in text):
+        if isinstance(error, RuntimeError) and not any(part in text for part in _UNWRITTEN):
             raise
         why = error.strerror if isinstance(error, OSError) and error.strerror else text
         raise WorkFailed(f"writing to {folder} failed: {why}", hint=resume_hint(folder)) from error
@@ -355,4 +364,4 @@ def resume_hint(folder: Path) -> str:
     """What to do with a run that stopped."""
     if newest_checkpoint(folder) is None:
         return f"there is no checkpoint yet: remove {shlex.quote(str(folder))} and train anew"
-    return f"`{resume_command(folder)}` goes on from its newest checkpoint"
+    return f"`{resume_command(folder)}` goes on from its newest whole checkpoint"

@@ -5,6 +5,7 @@ The trainer is in `train/packed_trainer.py`, the step in `train/step.py`, what f
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import time
@@ -24,6 +25,8 @@ from yuantune.errors import ConfigError, Interrupted, ModelError, Problem, RunEr
 from yuantune.pretrain_config import PretrainConfig
 from yuantune.train import folder as run_folder
 from yuantune.train.arguments import check_usable, keep_activations, make_arguments, rows_per_step_of
+from yuantune.train.checkpoint import step_of
+from yuantune.train.lock import RunLock
 from yuantune.train.mix import SourceUse, eval_rows_of, names_of, notes_of, open_all, packer_of, uses_of
 
 FREE_TO_CHANGE = (
@@ -69,11 +72,17 @@ def pretrain(config: PretrainConfig, *, resume: bool = False, console: Console |
 
     With `resume`, goes on from the folder's newest checkpoint, bit for bit as if it had not stopped. Raises the
     errors of `yuantune.errors`: a UserError comes before anything is written."""
+    with RunLock(Path(config.output_dir)) as lock:
+        return _pretrain(config, resume, console, lock)
+
+
+def _pretrain(config: PretrainConfig, resume: bool, console: Console | None, lock: RunLock) -> PretrainResult:
     started = time.monotonic()
     console = console or Console(stderr=True, highlight=False, soft_wrap=True)
     folder = Path(config.output_dir)
-    checkpoint = run_folder.check_resumable(folder, config, FREE_TO_CHANGE) if resume else None
-    if not resume:
+    if resume:
+        run_folder.check_resumable(folder, config, FREE_TO_CHANGE)
+    else:
         run_folder.check_new(folder)
     _check_whole(config)
     config = run_folder.located(config)
@@ -86,6 +95,10 @@ def pretrain(config: PretrainConfig, *, resume: bool = False, console: Console |
     args = _arguments(config)
     writes = args.process_index == 0
     console = console if writes else Console(quiet=True)
+    checkpoint = None
+    if resume:
+        note = functools.partial(_note, console)
+        checkpoint = run_folder.by_first(args, functools.partial(run_folder.take_up, folder, lock, note))
     tokenizer = load_tokenizer(config.model.name or config.model.tokenizer or "", revision=config.model.revision)
     train = open_all(config.data.train, tokenizer, "data.train")
     held_out = open_all(config.data.eval, tokenizer, "data.eval")
@@ -99,21 +112,18 @@ def pretrain(config: PretrainConfig, *, resume: bool = False, console: Console |
     check_usable(args, model)
     _, parameters = trainable_parameters(model)
     every = args.save_steps if args.save_steps >= 1 else args.save_steps * args.max_steps
-    count = math.ceil(max(args.max_steps - _steps_of(checkpoint), 0) / max(every, 1))
+    count = math.ceil(max(args.max_steps - step_of(checkpoint), 0) / max(every, 1))
     run_folder.check_room(folder, count, args.save_total_limit, 4 * parameters)
     _describe(console, config, args, parameters, train)
     _plan_memory(config, args, model, console)
     args.distributed_state.wait_for_everyone()  # Nobody writes before all have checked.
-    if checkpoint is None and writes:
-        with run_folder.failures(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-        write_text(folder / run_folder.CONFIG_FILE, config.dump())
-        write_text(folder / run_folder.PRETRAINING_FILE, json.dumps(beginning, ensure_ascii=False, indent=2) + "\n")
+    if checkpoint is None:
+        run_folder.by_first(args, functools.partial(_begin, folder, lock, config, beginning))
     set_seed(config.train.seed)
     run = _Run(config, args, model, tokenizer, packer, eval_rows, console, started)
     result = run.train(checkpoint)
     if result["finished"] and writes:
-        run_folder.save_result(folder, full.FOLDER, run.save_finished, tokenizer)
+        run_folder.save_result(folder, full.FOLDER, run.save_finished, tokenizer, result["steps"])
     args.distributed_state.wait_for_everyone()
     if run.signal_number:
         raise Interrupted(
@@ -121,8 +131,8 @@ def pretrain(config: PretrainConfig, *, resume: bool = False, console: Console |
             signal_number=run.signal_number,
         )
     sources = uses_of(config.data.train, packer)
-    for note in notes_of(sources, packer):
-        console.print(f"note: {note}", markup=False)
+    for text in notes_of(sources, packer):
+        _note(console, text)
     return PretrainResult(folder=folder, parameters=parameters, padding=packer.padded, sources=sources, **result)
 
 
@@ -177,7 +187,7 @@ def _plan_memory(config: PretrainConfig, args: Any, model: Any, console: Console
     plan = plan_tokens(config.train.gradient_checkpointing, together, fits)
     keep_activations(args, not plan.checkpointing)
     if plan.turned_on:
-        console.print(f"note: {plan.turned_on}", markup=False)
+        _note(console, plan.turned_on)
 
 
 def _model(config: PretrainConfig, tokenizer: Any) -> Any:
@@ -232,6 +242,13 @@ def _beginning(config: PretrainConfig) -> dict[str, Any]:
     }
 
 
+def _begin(folder: Path, lock: RunLock, config: PretrainConfig, beginning: dict[str, Any]) -> None:
+    """Make the run folder: options, and what the run begins with."""
+    run_folder.make(folder, lock)
+    write_text(folder / run_folder.CONFIG_FILE, config.dump())
+    write_text(folder / run_folder.PRETRAINING_FILE, json.dumps(beginning, ensure_ascii=False, indent=2) + "\n")
+
+
 def _check_same(folder: Path, beginning: dict[str, Any]) -> None:
     """Raises RunError where base, tokenizer or sources are no longer those that the run began with."""
     path = folder / run_folder.PRETRAINING_FILE
@@ -254,10 +271,6 @@ def _check_same(folder: Path, beginning: dict[str, Any]) -> None:
             problems=problems,
             hint="put back what it began with, or train anew into another output_dir",
         )
-
-
-def _steps_of(checkpoint: Path | None) -> int:
-    return int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
 
 
 # --------------------------------------------------------------------------------------------------- training
@@ -306,11 +319,11 @@ class _Run:
                 if checkpoint is not None:
                     trainer.restore(checkpoint)
                     before = sum(self.packer.drawn)
-                if _steps_of(checkpoint) < self.args.max_steps:
+                if step_of(checkpoint) < self.args.max_steps:
                     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
                 else:  # All steps are done, and the end was cut short.
                     trainer._load_from_checkpoint(str(checkpoint))
-                    trainer.state.global_step = _steps_of(checkpoint)
+                    trainer.state.global_step = step_of(checkpoint)
         finally:
             bar.close()
         seconds = time.monotonic() - started
@@ -368,6 +381,10 @@ class _Run:
 
 
 # --------------------------------------------------------------------------------------------------- what is said
+
+
+def _note(console: Console, text: str) -> None:
+    console.print(f"note: {text}", markup=False)
 
 
 def _describe(

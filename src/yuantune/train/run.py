@@ -31,6 +31,8 @@ from yuantune.train.arguments import (
     rows_per_step_of,
     training_arguments,
 )
+from yuantune.train.checkpoint import step_of
+from yuantune.train.lock import RunLock
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -87,7 +89,8 @@ def run_prepared(
     written, with the model as it is then: an adapter that has not learnt changes no answer."""
     folder = Path(config.output_dir)
     try:
-        return _run(config, resume, console, before)
+        with RunLock(folder) as lock:
+            return _run(config, resume, console, before, lock)
     except KeyboardInterrupt:
         begun = (folder / run_folder.CONFIG_FILE).is_file()
         message = "stopped by Ctrl-C" + ("" if begun else " before the first step; nothing was written")
@@ -100,11 +103,13 @@ def _run(
     resume: bool,
     console: Console | None,
     before: Callable[[PreTrainedModel, Prepared], None] | None,
+    lock: RunLock,
 ) -> tuple[RunResult, Prepared]:
     console = console or Console(stderr=True, highlight=False, soft_wrap=True)
     folder = Path(config.output_dir)
-    checkpoint = run_folder.check_resumable(folder, config) if resume else None
-    if not resume:
+    if resume:
+        run_folder.check_resumable(folder, config)
+    else:
         run_folder.check_new(folder)
 
     from transformers import set_seed
@@ -116,6 +121,11 @@ def _run(
     args = training_arguments(config)
     writes = args.process_index == 0
     console = console if writes else Console(quiet=True)
+    checkpoint = None
+    if resume:
+        checkpoint = run_folder.by_first(
+            args, functools.partial(run_folder.take_up, folder, lock, functools.partial(_note, console))
+        )
     tokenizer = load_tokenizer(config.model.name, revision=config.model.revision)
     data = prepare_data(config, tokenizer, console)
     card = card_of(config, data)
@@ -146,16 +156,17 @@ def _run(
         config,
         trained_bytes=4 * trainable,
         steps_per_epoch=-(-len(data.train) // rows_per_step_of(args)),
-        first_step=_steps_of(checkpoint),
+        first_step=step_of(checkpoint),
     )
     if before is not None:
         before(model, data)
     args.distributed_state.wait_for_everyone()  # Nobody writes before all have checked.
-    if checkpoint is None and writes:
-        run_folder.begin(folder, config, card, data.reports)
+    if checkpoint is None:
+        run_folder.by_first(args, functools.partial(run_folder.begin, folder, lock, config, card, data.reports))
     result, signal_number = _train(config, args, model, collator, plan, data, checkpoint, console)
     if writes:
-        run_folder.save_result(folder, method.FOLDER, functools.partial(method.save, model), tokenizer)
+        save = functools.partial(method.save, model)
+        run_folder.save_result(folder, method.FOLDER, save, tokenizer, result["steps"])
     args.distributed_state.wait_for_everyone()
     if signal_number:
         raise Interrupted(
@@ -244,7 +255,11 @@ def _read_datasets(datasets: list[DatasetSection], seed: int, console: Console) 
 
 def _print_notes(notes: Sequence[str], console: Console) -> None:
     for note in notes:
-        console.print(f"note: {note}", markup=False)
+        _note(console, note)
+
+
+def _note(console: Console, text: str) -> None:
+    console.print(f"note: {text}", markup=False)
 
 
 # --------------------------------------------------------------------------------------------------- training
@@ -284,7 +299,7 @@ def _train(
         collator,
         plan.most_tokens,
         plan.may_turn_on,
-        lambda text: console.print(f"note: {text}", markup=False),
+        functools.partial(_note, console),
         model=model,
         args=args,
         train_dataset=data.train,
@@ -298,7 +313,7 @@ def _train(
         _score_while_training(trainer, config, args, model, data)
     trainer.remove_callback(PrinterCallback)
     started = time.monotonic()
-    first_step = _steps_of(checkpoint)
+    first_step = step_of(checkpoint)
     try:
         with stop, run_folder.failures(folder):
             output = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -347,7 +362,7 @@ def _plan_memory(
     plan = plan_rows(asked, most_tokens, fits, rows, collator, whole=args.world_size > 1)
     keep_activations(args, not plan.checkpointing)
     if plan.turned_on:
-        console.print(f"note: {plan.turned_on}", markup=False)
+        _note(console, plan.turned_on)
     return plan
 
 
@@ -411,7 +426,3 @@ def card_of(config: Config, data: Prepared) -> Any:
         max_length=config.data.max_length,
         seed=config.train.seed,
     )
-
-
-def _steps_of(checkpoint: Path | None) -> int:
-    return int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0

@@ -16,16 +16,18 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 from transformers import Trainer
-from transformers.trainer import TRAINING_ARGS_NAME
+from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
 from transformers.trainer_utils import EvalLoopOutput
 
 from yuantune.batch.collate import Batch
 from yuantune.batch.layout import GroupedBatch
 from yuantune.batch.pack import PackedBatch
+from yuantune.errors import WorkFailed
 from yuantune.models.grouped import Layout, grouped
 from yuantune.models.loss import supervised_loss
 from yuantune.models.needed import only_needed
 from yuantune.models.probe import inner
+from yuantune.train import checkpoint
 
 AnyBatch = Batch | GroupedBatch | PackedBatch
 
@@ -38,6 +40,12 @@ class SupervisedTrainer(Trainer):
     loss_is_scaled_for_ga = True
     save_weights: Callable[[nn.Module, Path], None]
     """Set by whoever makes the trainer: the `save` of the run's method."""
+
+    def __init__(self, **further: Any) -> None:
+        self._beside: Path | None = None
+        super().__init__(**further)
+        # The Trainer would remove old checkpoints before the new one is whole, and the last one for the best.
+        self.keep, self.args.save_total_limit = self.args.save_total_limit, None
 
     # --------------------------------------------------------------------------------------------- the step
     def training_step(
@@ -76,6 +84,49 @@ class SupervisedTrainer(Trainer):
         return autocast
 
     # --------------------------------------------------------------------------------------------- checkpoints
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """Trainer's files, whole or absent: each process writes its own beside, and the first one names the folder.
+        An old checkpoint goes when the new one stands."""
+        run, name = Path(self.args.output_dir), f"checkpoint-{self.state.global_step}"
+        writes = self.args.should_save
+        if writes:
+            checkpoint.begin(run)
+        self.accelerator.wait_for_everyone()
+        self._beside = run / checkpoint.TEMPORARY
+        try:
+            super()._save_checkpoint(model, trial)
+        except BaseException:
+            if writes:
+                checkpoint.tidy(run)
+            raise
+        finally:
+            self._beside = None
+        best = self.state.best_global_step
+        if best and (best == self.state.global_step or (run / f"checkpoint-{best}").is_dir()):
+            # The Trainer has looked for it beside.
+            self.state.best_model_checkpoint = str(run / f"checkpoint-{best}")
+        self.accelerator.wait_for_everyone()
+        if writes:
+            self.state.save_to_json(str(run / checkpoint.TEMPORARY / name / TRAINER_STATE_NAME))
+            checkpoint.publish(run, name, self.state.global_step)
+            checkpoint.prune(run, run / name, self.keep, best)
+        self.accelerator.wait_for_everyone()
+
+    def _get_output_dir(self, trial: Any) -> str:
+        """Trainer's; while it saves, the place beside."""
+        return str(self._beside or super()._get_output_dir(trial))
+
+    def _load_best_model(self) -> None:
+        """Trainer's. Raises WorkFailed where the best checkpoint is not what was written."""
+        best = Path(str(self.state.best_model_checkpoint))
+        if (best / checkpoint.MARKER).exists() and (problems := checkpoint.flaws(best)):
+            raise WorkFailed(
+                f"the best checkpoint, {best}, cannot be loaded",
+                problems=problems,
+                hint="training is done; without eval.every, a resume leaves the weights of the last step",
+            )
+        super()._load_best_model()
+
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         """Trainer's files; the weights as the run's method writes them."""
         folder = Path(output_dir or self.args.output_dir)
