@@ -650,3 +650,45 @@ def test_compare(
     path.write_text("{", "utf-8")
     code, _, err = run(capsys, "compare", trained, other, "--name", "more")
     assert (code, f"{path} is damaged" in err) == (2, True)
+
+
+def test_a_schema_of_ones_own(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, trained: Path, rows_file: Path
+) -> None:
+    pytest.importorskip("xgrammar")
+    path, output = tmp_path / "s.json", tmp_path / "out.jsonl"
+    lists = {"type": "array", "items": {"type": "string"}}
+    schema: dict[str, Any] = {
+        "type": "object",
+        "properties": {"people": lists, "firms": lists},
+        "required": ["firms"],
+    }
+    words = ["extract", trained, "--input", rows_file, "--output", output, "--schema", path, "--max-new-tokens", 9]
+
+    def refused(text: str, *more: str) -> str:
+        path.write_text(text, "utf-8")
+        code, out, err = run(capsys, *words, *more)
+        assert (code, out) == (2, "") and "Traceback" not in err and not list(tmp_path.glob("out*"))
+        return err
+
+    assert f"{path} is not JSON" in refused("{")
+    assert "uniqueItems is not held to" in refused(json.dumps({**lists, "uniqueItems": True}))
+    assert "the schema cannot be compiled: " in refused(
+        json.dumps({"type": "string", "pattern": "("}), "--no-grounded"
+    )
+    assert "hint: --no-grounded" in refused(json.dumps({"enum": ["a"]}))
+    assert "choose one" in refused(json.dumps(schema), "--no-constrain")
+    path.write_text(json.dumps(schema), "utf-8")
+    code, _, err = run(capsys, *words)
+    assert code == 0, err
+    for line, (text, _) in zip(output.read_text("utf-8").splitlines(), ROWS, strict=True):
+        row = json.loads(line)
+        assert list(row["value"])[-1] == "firms" and json.dumps(row["value"], ensure_ascii=False) == row["raw"]
+        assert all(string in text for strings in row["value"].values() for string in strings)
+    code, out, err = run(capsys, "generate", trained, "--text", "张三", "--schema", path)
+    assert code == 0 and "firms" in json.loads(out)
+    path.write_text(
+        json.dumps({"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}), "utf-8"
+    )
+    code, out, err = run(capsys, "generate", trained, "--text", "张三", "--schema", path, "--max-new-tokens", 2)
+    assert "no answer by the schema: cut short" in err
