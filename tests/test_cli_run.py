@@ -133,12 +133,13 @@ def test_quickstart_on_free_text(
             rows.append({"instruction": "回答", "input": question, "output": answer})
     code, err, folder = quickstart(capsys, tmp_path, yuan_folder, rows)
     assert code == 0, err
-    assert "exact match" in err and "ROUGE-L" in err
+    assert all(name in err for name in ("exact match", "ROUGE-L", "token accuracy", "perplexity"))
     predictions = (folder / "eval" / "heldout" / "predictions.jsonl").read_text("utf-8").splitlines()
     assert len(predictions) == 2
     assert all(json.loads(line)["gold"].endswith("个回答") for line in predictions)
     scores = json.loads((folder / "eval" / "heldout" / "scores.json").read_text("utf-8"))
     assert scores["rows"] == 2 and 0 <= scores["rouge_l"] <= 1
+    assert 0 <= scores["token_accuracy"] <= 1 and scores["perplexity"] > 1 and scores["answer_tokens"] > 2
     code, out, err = run(capsys, "generate", folder, "--input", tmp_path / "rows.jsonl", "--batch-size", "4")
     assert (code, len(out.splitlines())) == (0, 6), err
     assert run(capsys, "generate", folder, "--text", "你好")[0] == 0
@@ -621,6 +622,10 @@ def test_eval(capsys: pytest.CaptureFixture[str], tmp_path: Path, trained: Path,
     scores = json.loads((trained / "eval" / "mine" / "scores.json").read_text("utf-8"))
     assert scores["rows"] == len(ROWS)
     assert {"micro", "macro", "per_type", "span", "seen", "unseen", "unconstrained", "speed"} <= scores.keys()
+    assert {"f1", "interval"} <= scores["micro"].keys() and "f1" in scores["macro"] and "f1" in scores["span"]
+    assert scores["valid"] == scores["grounded"] == 1.0
+    assert set(scores["span"]["schemes"]) == {"strict", "exact", "partial", "type"}
+    assert {"rows_per_second", "answer_tokens_per_second"} <= scores["speed"].keys()
     assert len((trained / "eval" / "mine" / "predictions.jsonl").read_text("utf-8").splitlines()) == len(ROWS)
     plain = tmp_path / "plain.jsonl"
     plain.write_text('{"text": "a"}\n', "utf-8")
