@@ -14,6 +14,7 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("yuantune needs Python 3.11 or newer, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
+	$(BIN)/pip install --quiet -c constraints.txt --no-deps xgrammar apache-tvm-ffi  # 5 MB, without triton's 200
 	touch $@
 
 demo: $(READY)  ## Fine-tune the built-in model on the sample résumés and let it answer

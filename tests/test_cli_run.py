@@ -133,12 +133,13 @@ def test_quickstart_on_free_text(
             rows.append({"instruction": "回答", "input": question, "output": answer})
     code, err, folder = quickstart(capsys, tmp_path, yuan_folder, rows)
     assert code == 0, err
-    assert "exact match" in err and "ROUGE-L" in err
+    assert all(name in err for name in ("exact match", "ROUGE-L", "token accuracy", "perplexity"))
     predictions = (folder / "eval" / "heldout" / "predictions.jsonl").read_text("utf-8").splitlines()
     assert len(predictions) == 2
     assert all(json.loads(line)["gold"].endswith("个回答") for line in predictions)
     scores = json.loads((folder / "eval" / "heldout" / "scores.json").read_text("utf-8"))
     assert scores["rows"] == 2 and 0 <= scores["rouge_l"] <= 1
+    assert 0 <= scores["token_accuracy"] <= 1 and scores["perplexity"] > 1 and scores["answer_tokens"] > 2
     code, out, err = run(capsys, "generate", folder, "--input", tmp_path / "rows.jsonl", "--batch-size", "4")
     assert (code, len(out.splitlines())) == (0, 6), err
     assert run(capsys, "generate", folder, "--text", "你好")[0] == 0
@@ -660,6 +661,10 @@ def test_eval(capsys: pytest.CaptureFixture[str], tmp_path: Path, trained: Path,
     scores = json.loads((trained / "eval" / "mine" / "scores.json").read_text("utf-8"))
     assert scores["rows"] == len(ROWS)
     assert {"micro", "macro", "per_type", "span", "seen", "unseen", "unconstrained", "speed"} <= scores.keys()
+    assert {"f1", "interval"} <= scores["micro"].keys() and "f1" in scores["macro"] and "f1" in scores["span"]
+    assert scores["valid"] == scores["grounded"] == 1.0
+    assert set(scores["span"]["schemes"]) == {"strict", "exact", "partial", "type"}
+    assert {"rows_per_second", "answer_tokens_per_second"} <= scores["speed"].keys()
     assert len((trained / "eval" / "mine" / "predictions.jsonl").read_text("utf-8").splitlines()) == len(ROWS)
     plain = tmp_path / "plain.jsonl"
     plain.write_text('{"text": "a"}\n', "utf-8")
@@ -689,3 +694,45 @@ def test_compare(
     path.write_text("{", "utf-8")
     code, _, err = run(capsys, "compare", trained, other, "--name", "more")
     assert (code, f"{path} is damaged" in err) == (2, True)
+
+
+def test_a_schema_of_ones_own(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, trained: Path, rows_file: Path
+) -> None:
+    pytest.importorskip("xgrammar")
+    path, output = tmp_path / "s.json", tmp_path / "out.jsonl"
+    lists = {"type": "array", "items": {"type": "string"}}
+    schema: dict[str, Any] = {
+        "type": "object",
+        "properties": {"people": lists, "firms": lists},
+        "required": ["firms"],
+    }
+    words = ["extract", trained, "--input", rows_file, "--output", output, "--schema", path, "--max-new-tokens", 9]
+
+    def refused(text: str, *more: str) -> str:
+        path.write_text(text, "utf-8")
+        code, out, err = run(capsys, *words, *more)
+        assert (code, out) == (2, "") and "Traceback" not in err and not list(tmp_path.glob("out*"))
+        return err
+
+    assert f"{path} is not JSON" in refused("{")
+    assert "uniqueItems is not held to" in refused(json.dumps({**lists, "uniqueItems": True}))
+    assert "the schema cannot be compiled: " in refused(
+        json.dumps({"type": "string", "pattern": "("}), "--no-grounded"
+    )
+    assert "hint: --no-grounded" in refused(json.dumps({"enum": ["a"]}))
+    assert "choose one" in refused(json.dumps(schema), "--no-constrain")
+    path.write_text(json.dumps(schema), "utf-8")
+    code, _, err = run(capsys, *words)
+    assert code == 0, err
+    for line, (text, _) in zip(output.read_text("utf-8").splitlines(), ROWS, strict=True):
+        row = json.loads(line)
+        assert list(row["value"])[-1] == "firms" and json.dumps(row["value"], ensure_ascii=False) == row["raw"]
+        assert all(string in text for strings in row["value"].values() for string in strings)
+    code, out, err = run(capsys, "generate", trained, "--text", "张三", "--schema", path)
+    assert code == 0 and "firms" in json.loads(out)
+    path.write_text(
+        json.dumps({"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}), "utf-8"
+    )
+    code, out, err = run(capsys, "generate", trained, "--text", "张三", "--schema", path, "--max-new-tokens", 2)
+    assert "no answer by the schema: cut short" in err

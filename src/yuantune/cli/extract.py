@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from yuantune.cli.console import err
-from yuantune.errors import DataError, Interrupted, RunError, WorkFailed
+from yuantune.errors import DataError, Interrupted, RunError, UserError, WorkFailed
 
 if TYPE_CHECKING:
     from yuantune.infer.extractor import Extractor
@@ -33,6 +33,7 @@ def extract(
     batch_size: Annotated[int | None, typer.Option(min=1, help="Rows answered at once.")] = None,
     constrain: Annotated[bool | None, typer.Option(help="Hold answers to the labels' JSON.")] = None,
     grounded: Annotated[bool | None, typer.Option(help="And their strings to pieces of the text.")] = None,
+    schema: Annotated[Path | None, typer.Option(help="Hold answers to this JSON Schema instead.")] = None,
     model: Annotated[str | None, typer.Option(help="Where the base model is now, if it has moved.")] = None,
     device_map: Annotated[str | None, typer.Option(help="auto, cpu, cuda, mps.")] = None,
 ) -> None:
@@ -43,12 +44,14 @@ def extract(
     from yuantune.infer.progress import Answering
 
     records = read(input_file)
+    own = schema_of(schema, constrain)
     extractor = load(run, model=model, device_map=device_map)
-    if not extractor.template.template.extraction:
+    if own is None and not extractor.template.template.extraction:
         raise RunError(
             f"{run} answers with text, not with labels", hint="`yuantune generate` answers a file with it"
         )
     extractor.set(max_new_tokens=max_new_tokens, batch_size=batch_size, constrain=constrain, grounded=grounded)
+    extractor.set(schema=own)
     job = Job(output_file, _identity(run, input_file, extractor))
     done = job.begin()
     if done:
@@ -78,6 +81,17 @@ def extract(
         )
 
 
+def schema_of(path: Path | None, constrain: bool | None) -> dict[str, Any] | None:
+    """The schema that `--schema` names. Raises UserError beside `--no-constrain`, and ConfigError."""
+    from yuantune.infer.json_schema import read_schema
+
+    if path is None:
+        return None
+    if constrain is False:
+        raise UserError("--schema holds answers to a schema, --no-constrain to none: choose one")
+    return read_schema(path)
+
+
 def _report(output_file: Path, progress: Any, counts: dict[str, int]) -> None:
     more = "".join(f"; {count:,} {what}" for what, count in counts.items() if count)
     err.print(f"wrote {progress.done:,} answers to {output_file}, {progress.rate:.1f} rows/s{more}", markup=False)
@@ -97,7 +111,13 @@ def _identity(run: Path, source: str, extractor: Extractor) -> dict[str, Any]:
         "max_new_tokens": extractor.max_new_tokens,
         "constrain": extractor.constrain,
         "grounded": extractor.grounded,
+        "schema": None if extractor.schema is None else _digest(extractor.schema),
     }
+
+
+def _digest(what: Any) -> str:
+    text = json.dumps(what, ensure_ascii=False)  # Keys in their order: a schema's order is that of answers.
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _lines(path: Path) -> int | None:

@@ -12,6 +12,7 @@ import typer
 from rich.markup import escape
 
 from yuantune.cli.console import err, out
+from yuantune.cli.extract import schema_of
 from yuantune.cli.scores import print_scores
 from yuantune.errors import DataError, Interrupted, UserError
 
@@ -86,6 +87,7 @@ def generate(
     raw: Annotated[bool, typer.Option("--raw", help="With --text: print the answers as they are.")] = False,
     constrain: Annotated[bool | None, typer.Option(help="Extraction: hold answers to the labels' JSON.")] = None,
     grounded: Annotated[bool | None, typer.Option(help="And their strings to pieces of the text.")] = None,
+    schema: Annotated[Path | None, typer.Option(help="Hold answers to this JSON Schema instead.")] = None,
 ) -> None:
     """Answer texts with a trained run: the saved prompt, parsed JSON beside the raw answer."""
     from yuantune.infer.extractor import load
@@ -99,8 +101,10 @@ def generate(
     if output_file is not None:
         _check_output(output_file)
     records = _records(text or [], input_file)
+    own = schema_of(schema, constrain)
     extractor = load(run, model=model, device_map=device_map)
     extractor.set(max_new_tokens=max_new_tokens, batch_size=batch_size, constrain=constrain, grounded=grounded)
+    extractor.set(schema=own)
     if output_file is not None:
         predictions = _answer_into(output_file, extractor, records)
     else:
@@ -141,7 +145,9 @@ def _print_answers(predictions: list[Prediction], *, raw: bool) -> None:
     for prediction in predictions:
         parsed = None if raw or prediction.labels is None else json.dumps(prediction.labels, ensure_ascii=False)
         out.print(prediction.raw if parsed is None else parsed, markup=False)
-        if not raw and parsed is None:
+        if prediction.error:
+            err.print(f"note: no answer by the schema: {prediction.error}", markup=False)
+        elif not raw and parsed is None and prediction.value is None:
             err.print("note: the answer is not a JSON object of string lists; printed as it is")
 
 
@@ -180,7 +186,7 @@ def _answer_into(output_file: Path, extractor: Extractor, records: list[Record])
             partial.unlink(missing_ok=True)
     write_lines(output_file, map(row, predictions))
     partial.unlink(missing_ok=True)
-    invalid = sum(prediction.labels is None for prediction in predictions)
+    invalid = sum(each.labels is None and each.value is None for each in predictions)
     err.print(
         f"wrote {len(predictions)} answers to {output_file}; {invalid} are no JSON object of string lists",
         markup=False,

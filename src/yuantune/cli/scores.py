@@ -136,12 +136,14 @@ def _print_text(scores: Mapping[str, Mapping[str, Any]], title: str) -> None:
     from rich.table import Table
 
     table = Table(title=escape(title), title_justify="left")
-    for name in ("", "exact match", "ROUGE-L", "rows"):
+    for name in ("", "exact match", "ROUGE-L", "token accuracy", "perplexity", "rows"):
         table.add_column(name, justify="right" if name else "left")
     for name, score in scores.items():
-        table.add_row(
-            name, f"{100 * score['exact_match']:.1f}", f"{100 * score['rouge_l']:.1f}", str(score["rows"])
-        )
+        cells = [f"{100 * score[each]:.1f}" for each in ("exact_match", "rouge_l")]
+        # `generate` reads no expected answers: it has answered.
+        cells.append(f"{100 * score['token_accuracy']:.1f}" if "token_accuracy" in score else "")
+        cells.append(f"{score['perplexity']:.4g}" if "perplexity" in score else "")
+        table.add_row(name, *cells, str(score["rows"]))
     err.print(table)
 
 

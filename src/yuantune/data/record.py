@@ -73,7 +73,8 @@ class Prediction:
 
     `labels` is the parsed answer, None where it is not a JSON object of string lists; `finished` is False where
     the answer reached `max_new_tokens` before its end token; `seconds` is the record's share of its batch. A text
-    longer than the model reads was answered in so many `windows`. `error` says why there is no answer."""
+    longer than the model reads was answered in so many `windows`. `error` says why there is no answer. `value` is
+    the parsed answer where it was held to a schema of the user's own."""
 
     source: Source
     text: str
@@ -85,3 +86,4 @@ class Prediction:
     seconds: float
     windows: int = 1
     error: str = ""
+    value: Any = None

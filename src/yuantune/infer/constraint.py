@@ -9,7 +9,6 @@ likeliest token is allowed; where it is not, for the likeliest that is. The form
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +16,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, NamedTuple
 
 from yuantune.errors import ModelError
+from yuantune.infer.strings import Written, read_on
 from yuantune.infer.vocabulary import token_bytes
 
 if TYPE_CHECKING:
@@ -24,10 +24,6 @@ if TYPE_CHECKING:
 
     from yuantune.data.bound import BoundTemplate
 
-_ESCAPES = {json.dumps(char)[1:-1].encode(): char.encode() for char in ('"', "\\", *map(chr, range(32)))}
-"""What JSON writes for the characters that may not stand in a string as they are."""
-_BEGUN = {escape[:size] for escape in _ESCAPES for size in range(1, len(escape))}
-_SPECIAL = re.compile(rb'["\\\x00-\x1f]')
 _PROBES = ("甲", "a")
 """What a string may begin with, to see how what stands before it is split into tokens."""
 _FIRST = 32
@@ -69,6 +65,10 @@ class Form:
     lead: bytes
     encode: Callable[[str], list[int]]
     end_ids: tuple[int, ...]
+
+    def hold(self, text: str | None) -> Constraint:
+        """A new answer's constraint."""
+        return Constraint(self, text)
 
     @cached_property
     def options(self) -> list[list[tuple[bytes, State]]]:
@@ -162,56 +162,13 @@ class Form:
 
 
 def _within_value(state: Value, data: bytes, at: int, text: bytes | None) -> tuple[State | None, int]:
-    """One stretch of a string: up to its end, an escape, or the end of `data`."""
-    kind, value, escape = state
-    if escape:
-        escape += data[at : at + 1]
-        if escape in _ESCAPES:
-            value += _ESCAPES[escape]
-            return (Value(kind, value, b"") if _is_piece(value, text) else None), at + 1
-        return (Value(kind, value, escape) if _may_become(escape, value, text) else None), at + 1
-    special = _SPECIAL.search(data, at)
-    stop = special.start() if special else len(data)
-    if stop > at:
-        value += data[at:stop]
-        if not _is_piece(value, text):
-            return None, stop
-    if special is None:
-        return Value(kind, value, b""), stop
-    if special[0] == b'"':
-        return (Fork(kind + 1, b"") if value and _is_whole(value) else None), stop + 1
-    if special[0] == b"\\" and _is_whole(value) and _may_become(b"\\", value, text):
-        return Value(kind, value, b"\\"), stop + 1
-    return None, stop
-
-
-def _is_piece(value: bytes, text: bytes | None) -> bool:
-    """Whether a string may begin so: as a piece of the text; without one, as UTF-8."""
-    if text is not None:
-        return value in text and not 0x80 <= value[0] < 0xC0
-    try:
-        value.decode()
-    except UnicodeDecodeError as error:
-        return error.reason == "unexpected end of data"
-    return True
-
-
-def _is_whole(value: bytes) -> bool:
-    """Whether it ends with a whole character."""
-    try:
-        value.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def _may_become(escape: bytes, value: bytes, text: bytes | None) -> bool:
-    """Whether an escape that has begun can end well."""
-    if escape not in _BEGUN:
-        return False
-    return text is None or any(
-        whole.startswith(escape) and value + char in text for whole, char in _ESCAPES.items()
-    )
+    """One stretch of a string."""
+    string, at = read_on(Written(state.value, state.escape), data, at, text)
+    if string is None:
+        return None, at
+    if string.closed:
+        return (Fork(state.kind + 1, b"") if string.value else None), at
+    return Value(state.kind, string.value, string.escape), at
 
 
 def form_of(template: BoundTemplate) -> Form:
@@ -220,18 +177,27 @@ def form_of(template: BoundTemplate) -> Form:
     Raises ModelError where it cannot be told what the tokenizer's tokens write."""
     table = token_bytes(template.tokenizer)
     known = json.dumps({name: ["x"] for name in template.schema.types}, ensure_ascii=False)
-    for answer in (known, "{}"):
-        written = b"".join(table[index] or b"" for index in template.answer_ids(answer))
-        if not written.endswith(answer.encode()):
-            raise ModelError(
-                f"the tokenizer writes {written.decode(errors='replace')!r} where the answer is {answer!r}"
-            )
-    lead = written[: -len(b"{}")]
-    return Form(template.schema.types, table, lead, template.answer_ids, template.end_ids)
+    lead_of(template, table, known)
+    return Form(template.schema.types, table, lead_of(template, table, "{}"), template.answer_ids, template.end_ids)
+
+
+def lead_of(template: BoundTemplate, table: Sequence[bytes | None], answer: str) -> bytes:
+    """What the tokenizer puts before an answer. `table` is what each token writes.
+
+    Raises ModelError where the answer itself is not what its tokens write."""
+    written = b"".join(table[index] or b"" for index in template.answer_ids(answer))
+    if not written.endswith(answer.encode()):
+        raise ModelError(
+            f"the tokenizer writes {written.decode(errors='replace')!r} where the answer is {answer!r}"
+        )
+    return written[: len(written) - len(answer.encode())]
 
 
 class Constraint:
     """One answer as it is written. `text`: what its strings are pieces of; None: they are free."""
+
+    failure = ""
+    """Why there can be no answer: a form of labels always has one."""
 
     def __init__(self, form: Form, text: str | None) -> None:
         self.form = form
@@ -272,7 +238,7 @@ class Constraint:
         """The allowed token of the highest logit. Not written yet.
 
         Raises ModelError where the tokenizer has none that could go on."""
-        for token in _falling(logits_V):
+        for token in falling(logits_V):
             if self.form.after(self._state, token, self._text) is not None:
                 return token
         raise ModelError(f"no token can go on from {self._answer.decode(errors='replace')!r}")
@@ -307,7 +273,7 @@ def _closed(answer: str) -> str:
     return "{}"
 
 
-def _falling(logits_V: Tensor) -> Iterator[int]:
+def falling(logits_V: Tensor) -> Iterator[int]:
     """Tokens by falling logit, the lower id first where two are equal."""
     first = logits_V.topk(min(_FIRST, len(logits_V))).indices.tolist()
     first.sort(key=lambda token: (-float(logits_V[token]), token))

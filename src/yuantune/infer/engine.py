@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import takewhile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 from weakref import WeakKeyDictionary
 
 import torch
@@ -25,7 +25,6 @@ from torch import Tensor, nn
 from transformers import LogitsProcessor, LogitsProcessorList
 
 from yuantune.errors import DataError, ModelError
-from yuantune.infer.constraint import Constraint
 from yuantune.models.grouped import obstacle_of
 from yuantune.models.memory import memory_of
 from yuantune.models.probe import ROUNDING, inner, trial
@@ -47,12 +46,37 @@ _MOST_DRAFTED = 8
 _LONGEST_MATCH = 4
 
 
+class Held(Protocol):
+    """What one answer is held to, as it is written: a form of labels, or a schema."""
+
+    failure: str
+    """Why there can be no answer, behind `closed`."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether the answer is whole: nothing but an end token may follow."""
+
+    @property
+    def in_string(self) -> bool:
+        """Whether a string is being written, and has begun."""
+
+    @property
+    def closed(self) -> str:
+        """The answer, closed where it was cut short."""
+
+    def choose(self, logits_V: Tensor, likeliest: int) -> int:
+        """Write the likeliest token that is allowed, and give it; an end token where the answer ends."""
+
+    def forced(self) -> tuple[int, ...]:
+        """Write what must follow, and give it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
     """A prompt, what its answer is held to, and the tokens of the text that answers copy from."""
 
     ids: Sequence[int]
-    constraint: Constraint | None = None
+    constraint: Held | None = None
     text_ids: Sequence[int] = ()
 
 
@@ -126,14 +150,11 @@ class _Row:
     def write(self, logits_V: Tensor, likeliest: int, end_ids: frozenset[int]) -> int | None:
         """Choose the next token and write it; None where the answer ends."""
         constraint = self.question.constraint
-        if constraint is None:
-            if likeliest in end_ids:
-                self.ended = True
-                return None
-            token = likeliest
-        else:
-            token = constraint.choose(logits_V, likeliest)
-            self.ended = constraint.ended
+        token = likeliest if constraint is None else constraint.choose(logits_V, likeliest)
+        if token in end_ids:
+            self.ended = True
+            return None
+        self.ended = constraint is not None and constraint.ended
         self.ids.append(token)
         return token
 
@@ -309,10 +330,10 @@ def _tried(bare: PreTrainedModel) -> bool:
 # ------------------------------------------------------------------------------------------------ by `generate`
 
 
-class _Held(LogitsProcessor):
+class _Holding(LogitsProcessor):
     """Leaves of each row's scores the token alone that its constraint would write."""
 
-    def __init__(self, constraints: Sequence[Constraint | None], end_id: int) -> None:
+    def __init__(self, constraints: Sequence[Held | None], end_id: int) -> None:
         self._constraints, self._end_id = constraints, end_id
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
@@ -367,7 +388,7 @@ def _by_generate(
         if edit is not None:
             processors.append(_Edited(edit, rows, ids_BT.shape[1]))
         if any(held):
-            processors.append(_Held(held, end_ids[0]))
+            processors.append(_Holding(held, end_ids[0]))
         with torch.inference_mode(), _only(model, greedy):
             output = model.generate(
                 input_ids=ids_BT.to(device), attention_mask=mask_BT.to(device), logits_processor=processors

@@ -7,7 +7,7 @@ import shlex
 import warnings
 from array import array
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate, islice
@@ -19,8 +19,9 @@ from yuantune.data.labels import parse
 from yuantune.data.record import Labels, Prediction, Record, Source
 from yuantune.data.template import Template
 from yuantune.errors import DataError, ModelError, Problem, RunError, TemplateError, UserError
-from yuantune.infer.constraint import Constraint, Form, form_of
+from yuantune.infer.constraint import Form, form_of
 from yuantune.infer.engine import Answer, Edit, Question, answer
+from yuantune.infer.schema import SchemaForm, schema_form
 from yuantune.infer.windows import Window, merged, windows
 
 if TYPE_CHECKING:
@@ -51,7 +52,11 @@ class _Parts:
 
 
 class Extractor:
-    """A model with the prompt it was trained on."""
+    """A model with the prompt it was trained on.
+
+    `constrain` and `grounded` hold answers of extraction to the labels' JSON, and their strings to the text. A
+    `schema` (JSON Schema, see `yuantune.infer.schema`) holds answers of any run to itself instead; it raises
+    ConfigError where they cannot be."""
 
     def __init__(
         self,
@@ -63,6 +68,7 @@ class Extractor:
         constrain: bool = True,
         grounded: bool = True,
         slots: bool = True,
+        schema: Mapping[str, Any] | None = None,
     ) -> None:
         self.model = model
         self.template = template
@@ -71,6 +77,17 @@ class Extractor:
         self.constrain = constrain
         self.grounded = grounded
         self.slots = slots
+        self.schema = schema
+
+    @property
+    def schema(self) -> Mapping[str, Any] | None:
+        """The JSON Schema that answers are held to; None: the form of the run's labels."""
+        return None if self._schema_form is None else self._schema_form.schema
+
+    @schema.setter
+    def schema(self, schema: Mapping[str, Any] | None) -> None:
+        self._schema_form: SchemaForm | None = None if schema is None else schema_form(schema, self.template)
+        self._check_grounding()
 
     def set(self, **options: Any) -> None:
         """Other options than those of the run; None leaves one as it is."""
@@ -83,9 +100,11 @@ class Extractor:
     @overload
     def extract(self, text: list[str]) -> list[Labels]: ...
     def extract(self, text: str | list[str]) -> Labels | list[Labels]:
-        """The labels of one text, or of each of a list; `{}` where the answer was no valid labels."""
+        """The labels of one text, or of each of a list; `{}` where the answer was no valid labels. Under a schema,
+        what it describes, None where there is no such answer."""
         texts = [text] if isinstance(text, str) else text
-        found = [prediction.labels or {} for prediction in self.predict(_as_records(texts))]
+        predictions = self.predict(_as_records(texts))
+        found = [each.value if self.schema is not None else each.labels or {} for each in predictions]
         return found[0] if isinstance(text, str) else found
 
     def generate(self, text: str) -> str:
@@ -108,6 +127,7 @@ class Extractor:
         it is there, not in order. Raises DataError with every record that has no prompt, or one too long for the
         model: of a list, before the first answer. With `keep_going` such a record's prediction says so in its
         `error`. `edit` sees the logits (`yuantune.infer.engine`)."""
+        self._check_grounding()
         if isinstance(records, Sequence):
             parts = self._parts(records, keep_going)
             for start in range(0, len(records), chunk):
@@ -127,6 +147,15 @@ class Extractor:
         except ModelError as error:
             warnings.warn(f"answers are not held to the labels' JSON: {error.message}", stacklevel=2)
             return None
+
+    @property
+    def _grounds(self) -> bool:
+        """Whether strings are held to the text."""
+        return self.grounded and self.template.template.extraction
+
+    def _check_grounding(self) -> None:
+        if self._schema_form is not None and self._grounds:
+            self._schema_form.check_grounding()
 
     def _parts(self, records: Sequence[Record], keep_going: bool) -> list[_Parts]:
         """Each record's prompts. Raises DataError with those that have none, unless `keep_going`."""
@@ -153,7 +182,7 @@ class Extractor:
             whole = self._prompt(record)
             if positions is None or len(whole.ids) + self._room(positions) <= positions:
                 return _Parts((whole,))
-            if self.template.template.extraction and not record.messages:
+            if self.template.template.extraction and not record.messages and self.schema is None:
                 cut = windows(record.text, lambda text: self._fits(record, text, positions))
                 if len(cut) > 1:
                     texts = (record.text[start:stop] for start, stop in cut)
@@ -178,15 +207,15 @@ class Extractor:
         return _Prompt(array("i", prompt.ids), prompt.text_span, record.text)
 
     def _question(self, prompt: _Prompt) -> Question:
-        form = self._form if self.constrain else None
-        constraint = None if form is None else Constraint(form, prompt.text if self.grounded else None)
+        form = self._schema_form or (self._form if self.constrain else None)
+        constraint = None if form is None else form.hold(prompt.text if self._grounds else None)
         start, stop = prompt.text_span
         return Question(prompt.ids, constraint, prompt.ids[start:stop])
 
     def _predict(
         self,
         records: Sequence[Record],
-        parts: Sequence[_Parts],
+        parts: list[_Parts],
         on_answer: Callable[[Prediction], None] | None,
         edit: Edit | None,
     ) -> list[Prediction]:
@@ -201,7 +230,7 @@ class Extractor:
         firsts = list(accumulate((len(each.prompts) for each in parts), initial=0))
         questions = [self._question(prompt) for each in parts for prompt in each.prompts]
         for index, each in enumerate(parts):
-            if each.error:
+            if not each.prompts:
                 answered(index, [])
         answers = answer(
             self.model,
@@ -218,6 +247,8 @@ class Extractor:
             number = each_answer.index
             constraint, index = questions[number].constraint, owners[number]
             raw = self.template.decode_answer(each_answer.ids) if constraint is None else constraint.closed
+            if constraint is not None and constraint.failure:
+                parts[index] = replace(parts[index], error=constraint.failure)
             found[index][number - firsts[index]] = (raw, each_answer)
             if len(found[index]) == len(parts[index].prompts):
                 answered(index, [some for _, some in sorted(found.pop(index).items())])
@@ -226,6 +257,7 @@ class Extractor:
     def _prediction(self, record: Record, parts: _Parts, answers: Sequence[tuple[str, Answer]]) -> Prediction:
         raw = answers[0][0] if answers else ""
         labels = parse(raw) if answers else None
+        value = json.loads(raw) if self.schema is not None and not parts.error else None
         if parts.windows:
             schema = self.template.schema
             some = [(window, parse(text) or {}) for window, (text, _) in zip(parts.windows, answers, strict=True)]
@@ -236,12 +268,13 @@ class Extractor:
             text=record.text,
             raw=raw,
             labels=labels,
-            finished=bool(answers) and all(each.finished for _, each in answers),
+            finished=bool(answers) and all(each.finished for _, each in answers) and not parts.error,
             prompt_tokens=sum(len(prompt.ids) for prompt in parts.prompts),
             answer_tokens=sum(len(each.ids) for _, each in answers),
             seconds=sum(each.seconds for _, each in answers),
             windows=max(len(parts.prompts), 1),
             error=parts.error,
+            value=value,
         )
 
 

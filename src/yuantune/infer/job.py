@@ -120,7 +120,8 @@ def answer_file(
 
 
 def as_row(prediction: Prediction) -> dict[str, Any]:
-    """A prediction as one JSON object; `finished` is false where the answer was cut short."""
+    """A prediction as one JSON object; `finished` is false where the answer was cut short. `value` is there for
+    answers by a schema."""
     row = asdict(prediction)
     row["source"] = str(prediction.source)
     row["seconds"] = round(prediction.seconds, 4)
@@ -128,4 +129,6 @@ def as_row(prediction: Prediction) -> dict[str, Any]:
         del row["windows"]
     if not prediction.error:
         del row["error"]
+    if prediction.value is None:
+        del row["value"]
     return row

@@ -1,12 +1,17 @@
-"""Scores of free text: exact match, and ROUGE-L.
+"""Scores of free text: exact match and ROUGE-L of what was answered, accuracy and perplexity of what was expected.
 
 ROUGE-L: the longest common subsequence of two answers, as F1 of its share in each. Units are words of letters and
 digits, and every other character, so Chinese is compared character by character. Source: Lin, "ROUGE: A Package for
 Automatic Evaluation of Summaries" (2004).
+
+Token accuracy is the share of the expected answers' tokens that the model finds the likeliest behind the expected
+ones before them; perplexity is e to the mean of their negative logarithms. Both weigh tokens, not rows, and compare
+models of one tokenizer only.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -35,6 +40,18 @@ def score_text(pairs: Iterable[tuple[str, str]]) -> TextScore:
         exact += expected.strip() == given.strip()
         total += rouge_l(expected, given)
     return TextScore(exact / max(rows, 1), total / max(rows, 1), rows)
+
+
+def score_tokens(answers: Iterable[tuple[int, int, float]]) -> dict[str, float | int]:
+    """Scores of expected answers, for JSON: of each, its tokens, how many of them are the likeliest, and the sum of
+    their negative logarithms in nats. No scores where there is no token."""
+    rows = list(answers)
+    tokens, right, nats = (sum(column) for column in zip(*rows, strict=True)) if rows else (0, 0, 0.0)
+    if not tokens:
+        return {"answer_tokens": 0}
+    # Beyond what a float holds, a perplexity says no more than "never".
+    perplexity = math.exp(min(nats / tokens, 700.0))
+    return {"token_accuracy": right / tokens, "perplexity": perplexity, "answer_tokens": int(tokens)}
 
 
 def rouge_l(expected: str, given: str) -> float:

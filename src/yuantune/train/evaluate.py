@@ -15,13 +15,14 @@ from yuantune.data.labels import LabelSchema, gold_labels
 from yuantune.data.record import Labels, Prediction, Record
 from yuantune.data.writing import write_rows, write_text
 from yuantune.errors import RunError
+from yuantune.infer.expected import read_expected
 from yuantune.infer.extractor import Extractor
 from yuantune.infer.job import as_row
 from yuantune.infer.progress import Answering
 from yuantune.score.compare import Evaluated
 from yuantune.score.evaluation import Answered, Form, evaluate_labels, forms_of
 from yuantune.score.report import ReportRow, report
-from yuantune.score.text import score_text
+from yuantune.score.text import score_text, score_tokens
 from yuantune.train.progress import LOG_FILE, read_log
 
 EVAL_FOLDER = "eval"
@@ -73,13 +74,17 @@ def evaluate(
     seen: set[Form] | None = None,
     free: bool = False,
 ) -> Evaluation:
-    """Answer records and score the answers. `seen` are the training data's forms (`forms_seen`); with `free`, they
-    are answered once more without constraint, and `unconstrained` says how valid those answers were."""
+    """Answer records and score the answers; of text, also how likely the model finds the expected ones. `seen` are
+    the training data's forms (`forms_seen`); with `free`, labels are answered once more without constraint, and
+    `unconstrained` says how valid those answers were."""
     started = time.monotonic()
     predictions = answer_all(extractor, records, console)
     seconds = time.monotonic() - started
     scores = scores_of(extractor, records, predictions, seen)
     if scores is not None:
+        if "micro" not in scores:
+            read = read_expected(extractor.model, extractor.template, records)
+            scores |= score_tokens((each.tokens, each.right, each.nats) for each in read)
         tokens = sum(each.answer_tokens for each in predictions)
         scores["speed"] = {
             "rows_per_second": len(records) / seconds,
