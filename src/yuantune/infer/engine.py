@@ -151,10 +151,9 @@ class _Row:
         """Choose the next token and write it; None where the answer ends."""
         constraint = self.question.constraint
         token = likeliest if constraint is None else constraint.choose(logits_V, likeliest)
-        if token in end_ids:
-            self.ended = True
+        self.ended = token in end_ids if constraint is None else constraint.ended
+        if self.ended and token in end_ids:
             return None
-        self.ended = constraint is not None and constraint.ended
         self.ids.append(token)
         return token
 
