@@ -105,18 +105,18 @@ def _identity(run: Path, source: str, extractor: Extractor) -> dict[str, Any]:
     path = Path(source)
     return {
         "run": str(run.resolve()),
-        "prompt and model": hashlib.sha256(card.encode()).hexdigest()[:16],
+        "prompt and model": _digest(card),
         "input": str(path.resolve()) if path.exists() else source,
         "input bytes": path.stat().st_size if path.is_file() else None,
         "max_new_tokens": extractor.max_new_tokens,
         "constrain": extractor.constrain,
         "grounded": extractor.grounded,
-        "schema": None if extractor.schema is None else _digest(extractor.schema),
+        # Keys in their order: a schema's order is that of answers.
+        "schema": None if extractor.schema is None else _digest(json.dumps(extractor.schema, ensure_ascii=False)),
     }
 
 
-def _digest(what: Any) -> str:
-    text = json.dumps(what, ensure_ascii=False)  # Keys in their order: a schema's order is that of answers.
+def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
