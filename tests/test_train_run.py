@@ -151,6 +151,31 @@ def test_resume_ends_where_the_whole_run_ended(
     assert (tmp_path / "cut" / "log.jsonl").read_bytes() == (run / "log.jsonl").read_bytes()
 
 
+@pytest.mark.parametrize(("method", "weights"), [("full", "model/model"), ("lora", "adapter/adapter_model")])
+def test_fine_tuning_with_muon_goes_on_bit_for_bit(
+    tmp_path: Path,
+    yuan_folder: Path,
+    rows_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+    weights: str,
+) -> None:
+    options = {"method": method, "train__optim": "muon", "train__muon_learning_rate": 2e-2}
+    whole, cut = (config(yuan_folder, rows_file, tmp_path / name, **options) for name in ("whole", "cut"))
+    result = fine_tune(whole, console=QUIET)
+    assert result.last_loss < result.first_loss
+    signal_at(monkeypatch, 3, after=False)
+    with pytest.raises(Interrupted):
+        fine_tune(cut, console=QUIET)
+    monkeypatch.undo()
+    states = torch.load(next((tmp_path / "cut").glob("checkpoint-*")) / "optimizer.pt", weights_only=True)
+    assert states["muon"]["state"] and all("momentum_buffer" in each for each in states["muon"]["state"].values())
+    fine_tune(cut, resume=True, console=QUIET)
+    assert digest(tmp_path / "cut" / f"{weights}.safetensors") == digest(
+        tmp_path / "whole" / f"{weights}.safetensors"
+    )
+
+
 def test_a_signal_after_the_last_step_loses_nothing(
     finished: tuple[Path, Path], tmp_path: Path, yuan_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -151,7 +151,12 @@ class StepSection(Section):
     adam_epsilon: float = Field(default=1e-8, gt=0)
     """AdamW: added to the denominator."""
     optim: str = "adamw_torch"
-    """The optimizer, by its name in transformers."""
+    """The optimizer, by its name in transformers; or muon: Muon for the hidden matrices, AdamW for the rest,
+    with one second moment a column for embeddings and head (coupled Adam)."""
+    muon_learning_rate: float | None = Field(default=None, gt=0)
+    """Peak learning rate of Muon's matrices, whose updates are as large as AdamW's; null: learning_rate."""
+    muon_momentum: float = Field(default=0.95, ge=0, lt=1)
+    """Muon: decay of the gradient's mean."""
     max_grad_norm: float = Field(default=1.0, ge=0)
     """Gradients are scaled down to this norm; 0 leaves them."""
     bf16: bool = False

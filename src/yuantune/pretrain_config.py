@@ -111,13 +111,6 @@ class PretrainStepSection(StepSection):
     """Steps of warm-up; below 1, a share of all steps."""
     weight_decay: float = Field(default=0.1, ge=0)
     """AdamW's decay of the weights (norms and biases are left out)."""
-    optim: str = "adamw_torch"
-    """The optimizer, by its name in transformers; or muon: Muon for the hidden matrices, AdamW for the rest,
-    with one second moment a column for embeddings and head (coupled Adam)."""
-    muon_learning_rate: float | None = Field(default=None, gt=0)
-    """Peak learning rate of Muon's matrices, whose updates are as large as AdamW's; null: learning_rate."""
-    muon_momentum: float = Field(default=0.95, ge=0, lt=1)
-    """Muon: decay of the gradient's mean."""
     adam_beta2: float = Field(default=0.95, ge=0, lt=1)
     """AdamW: decay of the gradient's square."""
     logging_steps: float = Field(default=10, gt=0)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from yuantune.config import Config
+from yuantune.config import Config, StepSection
 from yuantune.data.examples import ExampleSet
 from yuantune.errors import ConfigError, DataError
 
+MUON = "muon"
+"""The name of `train.optim` that transformers does not know."""
 CHECKPOINTING = {"use_reentrant": False}
 """transformers' options for gradient checkpointing."""
 
@@ -25,16 +27,27 @@ def training_arguments(config: Config) -> Any:
     return make_arguments(config.output_dir, config.model.device_map, options)
 
 
+def muon_of(train: StepSection) -> dict[str, Any] | None:
+    """What `SupervisedTrainer.muon` is under this section."""
+    if train.optim != MUON:
+        return None
+    rate = train.muon_learning_rate or train.learning_rate
+    return {"lr": rate, "momentum": train.muon_momentum, "weight_decay": train.weight_decay}
+
+
 def make_arguments(output_dir: str, device_map: str, options: dict[str, Any]) -> Any:
-    """`transformers.TrainingArguments` for `options` under their own names, but for gradient_checkpointing: see
-    `keep_activations`.
+    """`transformers.TrainingArguments` for `options` under their own names, but for gradient_checkpointing (see
+    `keep_activations`) and Muon (`muon_of`).
 
     Raises ConfigError for what they refuse, or a device on which the Trainer cannot run."""
     from transformers import TrainingArguments
 
     device = _training_device(device_map)
     options = dict(options)
-    del options["gradient_checkpointing"]
+    for own in ("gradient_checkpointing", "muon_learning_rate", "muon_momentum"):
+        del options[own]
+    if options["optim"] == MUON:
+        options["optim"] = "adamw_torch"  # What it is for the other weights (`train/muon.py`).
     try:
         args = TrainingArguments(
             output_dir=output_dir,

@@ -13,13 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from yuantune.batch.pack import PackedBatch, Packer, Row, collate_rows
 from yuantune.data.writing import write_text
 from yuantune.errors import RunError
-from yuantune.train.muon import MuonAdamW, hidden_matrices, token_tables
 from yuantune.train.progress import EVAL_OF
 from yuantune.train.step import SupervisedTrainer, perplexity
 
@@ -46,9 +44,6 @@ class PackedTrainer(SupervisedTrainer):
     """SupervisedTrainer over a packer's rows; `eval_rows` are held-out rows of each evaluation source."""
 
     control: TrainerControl
-    optimizer: Any
-    muon: dict[str, Any] | None = None
-    """Options of torch's Muon, where it moves the hidden matrices."""
 
     def __init__(self, packer: Packer, eval_rows: Mapping[str, Sequence[Row]], **further: Any) -> None:
         self.packer, self.eval_rows = packer, eval_rows
@@ -97,30 +92,6 @@ class PackedTrainer(SupervisedTrainer):
             self._tr_loss += loss
             self._unlogged = None
         self._mark = (time.monotonic(), sum(self.packer.drawn))
-
-    # --------------------------------------------------------------------------------------------- the optimizer
-    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
-        """Trainer's, or Muon beside AdamW."""
-        if self.muon is None or self.optimizer is not None:
-            return super().create_optimizer(model)
-        weights = dict(self.model.named_parameters())
-        matrices, tables = hidden_matrices(self.model), token_tables(self.model)
-        args, decayed = self.args, self.get_decay_parameter_names(self.model)
-
-        def groups(names: list[str]) -> list[dict[str, Any]]:
-            return [
-                {"params": [weights[name] for name in names if (name in decayed) == decays], "weight_decay": decay}
-                for decays, decay in ((True, args.weight_decay), (False, 0.0))
-            ]
-
-        self.optimizer = MuonAdamW(
-            [weights[name] for name in matrices],
-            groups(tables),
-            groups([name for name in weights if name not in {*matrices, *tables}]),
-            muon=self.muon,
-            adamw={"lr": args.learning_rate, "betas": (args.adam_beta1, args.adam_beta2), "eps": args.adam_epsilon},
-        )
-        return self.optimizer
 
     # --------------------------------------------------------------------------------------------- log
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:

@@ -24,7 +24,7 @@ from yuantune.data.writing import write_text
 from yuantune.errors import ConfigError, Interrupted, ModelError, Problem, RunError
 from yuantune.pretrain_config import PretrainConfig
 from yuantune.train import folder as run_folder
-from yuantune.train.arguments import check_usable, keep_activations, make_arguments, rows_per_step_of
+from yuantune.train.arguments import check_usable, keep_activations, make_arguments, muon_of, rows_per_step_of
 from yuantune.train.checkpoint import step_of
 from yuantune.train.lock import RunLock
 from yuantune.train.mix import SourceUse, eval_rows_of, names_of, notes_of, open_all, packer_of, uses_of
@@ -41,9 +41,6 @@ FREE_TO_CHANGE = (
     "train.save_",
 )
 """Options that may differ on a resume. (A new length bends the learning rate's schedule from here on.)"""
-
-
-MUON = "muon"
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,10 +155,7 @@ def _arguments(config: PretrainConfig) -> Any:
     """`transformers.TrainingArguments` of the run, with its number of steps."""
     options = config.train.model_dump()
     max_tokens = options.pop("max_tokens")
-    for own in ("max_minutes", "muon_learning_rate", "muon_momentum"):
-        del options[own]
-    if options["optim"] == MUON:
-        options["optim"] = "adamw_torch"  # What it is for the other weights (`train/muon.py`).
+    del options["max_minutes"]
     options |= {"eval_strategy": "steps" if config.data.eval else "no", "save_strategy": "steps"}
     # The stream goes on from its own place: nothing is to be skipped.
     options |= {"ignore_data_skip": True, "max_steps": max(options["max_steps"], 1)}
@@ -308,10 +302,7 @@ class _Run:
             callbacks.append(StopAfter(self.started + 60 * minutes))
         trainer = PackedTrainer(self.packer, self.eval_rows, model=self.model, args=self.args, callbacks=callbacks)
         trainer.save_weights = self.save
-        options = self.config.train
-        if options.optim == MUON:
-            rate = options.muon_learning_rate or options.learning_rate
-            trainer.muon = {"lr": rate, "momentum": options.muon_momentum, "weight_decay": options.weight_decay}
+        trainer.muon = muon_of(self.config.train)
         trainer.remove_callback(PrinterCallback)
         started, before = time.monotonic(), 0
         try:

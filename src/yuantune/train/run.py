@@ -28,6 +28,7 @@ from yuantune.train.arguments import (
     check_positions,
     check_usable,
     keep_activations,
+    muon_of,
     rows_per_step_of,
     training_arguments,
 )
@@ -309,6 +310,7 @@ def _train(
     if checkpoint is not None:
         trainer.restore(checkpoint)
     trainer.save_weights = METHODS[config.method].save
+    trainer.muon = muon_of(config.train)
     if config.eval.every != "no":
         _score_while_training(trainer, config, args, model, data)
     trainer.remove_callback(PrinterCallback)

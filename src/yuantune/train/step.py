@@ -28,6 +28,7 @@ from yuantune.models.loss import supervised_loss
 from yuantune.models.needed import only_needed
 from yuantune.models.probe import inner
 from yuantune.train import checkpoint
+from yuantune.train.muon import muon_beside_adamw
 
 AnyBatch = Batch | GroupedBatch | PackedBatch
 
@@ -40,6 +41,9 @@ class SupervisedTrainer(Trainer):
     loss_is_scaled_for_ga = True
     save_weights: Callable[[nn.Module, Path], None]
     """Set by whoever makes the trainer: the `save` of the run's method."""
+    optimizer: Any
+    muon: dict[str, Any] | None = None
+    """Options of Muon, where it moves the hidden matrices."""
 
     def __init__(self, **further: Any) -> None:
         self._beside: Path | None = None
@@ -82,6 +86,21 @@ class SupervisedTrainer(Trainer):
         """Around the loss too: the head may be applied outside the model, where accelerate does not lower it."""
         autocast: AbstractContextManager[Any] = self.accelerator.autocast()
         return autocast
+
+    # --------------------------------------------------------------------------------------------- the optimizer
+    def create_optimizer(self, model: Any = None) -> Any:
+        """Trainer's, or Muon beside AdamW."""
+        if self.muon is None or self.optimizer is not None:
+            return super().create_optimizer(model)
+        args = self.args
+        self.optimizer = muon_beside_adamw(
+            self.model,
+            self.get_decay_parameter_names(self.model),
+            muon=self.muon,
+            adamw={"lr": args.learning_rate, "betas": (args.adam_beta1, args.adam_beta2), "eps": args.adam_epsilon},
+            decay=args.weight_decay,
+        )
+        return self.optimizer
 
     # --------------------------------------------------------------------------------------------- checkpoints
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
