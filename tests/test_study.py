@@ -21,9 +21,10 @@ from yuantune.methods.lean import make_lean
 from yuantune.models.loss import supervised_loss
 from yuantune.models.yuan2.config import YuanConfig
 from yuantune.models.yuan2.model import YuanForCausalLM
-from yuantune.study import bench, extract, subjects
+from yuantune.study import bench, curve, extract, subjects
 from yuantune.study.bench import bench_train
 from yuantune.study.flops import matrices, product_rate, required_flops, work_of
+from yuantune.study.picture import Bar, draw
 from yuantune.study.recipes import RECIPES, TRL, Job, measure
 from yuantune.train.quickstart import SAMPLE
 from yuantune.train.step import computing
@@ -159,3 +160,36 @@ def test_each_engine_at_its_best_batch_size(monkeypatch: pytest.MonkeyPatch) -> 
         extract.bench_extract("run", str(SAMPLE / "test.jsonl"), **{**options, "engines": ["hold"]})
     monkeypatch.setattr(extract, "in_process", lambda module, job: {"error": "killed by signal 9"})
     assert extract.bench_extract("run", str(SAMPLE / "test.jsonl"), **options)[0].error == "killed by signal 9"
+
+
+def test_a_bench_is_drawn(tmp_path: Path) -> None:
+    bars = [
+        Bar("tutorial", "a", 1.0, 1.0, 2**30),
+        Bar("yuantune", "a", 6.0, 6.0, 2**29),
+        Bar("trl", "b", 0, 0, 0, "!"),
+    ]
+    draw(bars, tmp_path / "bench.png", unit="examples/s", memory="peak memory")
+    assert (tmp_path / "bench.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_losses_of_a_run_are_the_padded_recipes(yuan_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In float64 nothing but the rounding of the last bits is left, so any run is as near as another."""
+    monkeypatch.setattr(curve, "in_process", lambda module, words: curve.main(json.loads(words)))
+    found = curve.bench_curve(
+        str(yuan_folder),
+        str(SAMPLE / "train.jsonl"),
+        steps=4,
+        batch_size=3,
+        dtype="float64",
+        template="resume-ner",
+        learning_rate=1e-2,
+    )
+    assert len(found.padded) == 4 and found.padded[-1] < found.padded[0]
+    assert found.spread < 1e-6 and found.distance < 1e-6
+
+
+def test_reordered_batches_hold_the_same_rows() -> None:
+    plain, turned = (curve._order(7, 5, 3, reordered=how) for how in (False, True))
+    batches = [(plain[at : at + 3], turned[at : at + 3]) for at in range(0, 15, 3)]
+    assert all(one == other[::-1] for one, other in batches)
+    assert sorted(plain[:7]) == list(range(7))

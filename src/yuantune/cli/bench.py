@@ -1,4 +1,5 @@
-"""`yuantune bench train` and `extract`: how fast this machine trains and answers, as ratios within one run."""
+"""`yuantune bench train` and `extract`: how fast this machine trains and answers, as ratios within one run; and
+`curve`: whether the losses are those of the padded recipe."""
 
 from __future__ import annotations
 
@@ -11,12 +12,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from yuantune.cli.console import err, out
+from yuantune.study.picture import Bar
 
 if TYPE_CHECKING:
     from yuantune.study.bench import Line
+    from yuantune.study.curve import Curves
     from yuantune.study.extract import Line as ExtractLine
 
-app = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True)
+app = typer.Typer(help="Measure speed and exactness on this machine.", no_args_is_help=True)
 
 
 @app.command()
@@ -36,6 +39,7 @@ def train(
     tokenizer: Annotated[str | None, typer.Option(help="Tokenizer of the shapes (default: Yuan2-2B's).")] = None,
     device: Annotated[str, typer.Option(help="Where to train: cpu, cuda.")] = "cpu",
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the lines there as JSON.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw the lines there, as a PNG.")] = None,
 ) -> None:
     """Training recipes side by side, each in its own process, alternating."""
     from yuantune.study.bench import bench_train
@@ -59,6 +63,15 @@ def train(
         _print(found, f"{model}, {found[0].dtype}, {device}, batch {batch_size}; medians of {rounds} rounds")
         lines += found
         _keep(json_file, lines)
+    _draw(
+        plot,
+        [
+            Bar(each.recipe, each.model, each.examples_per_second, each.ratio, each.peak_rss_bytes, each.error)
+            for each in lines
+        ],
+        "examples/s",
+        "peak memory",
+    )
 
 
 @app.command()
@@ -74,6 +87,7 @@ def extract(
     tokenizer: Annotated[str | None, typer.Option(help="Tokenizer of the shapes (default: Yuan2-2B's).")] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer in tokens.")] = 256,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the lines there as JSON.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw the lines there, as a PNG.")] = None,
 ) -> None:
     """Engines that answer the same rows with the same weights, each in its own process, alternating."""
     from yuantune.errors import UserError
@@ -100,9 +114,66 @@ def extract(
         _print_engines(found, f"{model}, {dtype}, {rows} rows; medians of {rounds} rounds")
         lines += found
         _keep(json_file, lines)
+    _draw(
+        plot,
+        [
+            Bar(each.engine, each.model, each.rows_per_second, each.ratio, each.peak_extra_bytes, each.error)
+            for each in lines
+        ],
+        "rows/s",
+        "peak memory beyond the model",
+    )
 
 
-def _keep(json_file: Path | None, lines: Sequence[Line] | Sequence[ExtractLine]) -> None:
+def _draw(plot: Path | None, bars: list[Bar], unit: str, memory: str) -> None:
+    from yuantune.study.picture import draw
+
+    if plot is not None:
+        plot.parent.mkdir(parents=True, exist_ok=True)
+        draw(bars, plot, unit=unit, memory=memory)
+
+
+@app.command()
+def curve(
+    models: Annotated[str, typer.Option(help="Models, by name or folder; or shapes: yuan2-4l, …")] = "yuan2-mini",
+    data: Annotated[str | None, typer.Option(help="Training rows (default: the sample résumés).")] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of each run.")] = 51,
+    batch_size: Annotated[int, typer.Option(min=1)] = 12,
+    dtype: Annotated[str, typer.Option(help="Base weights: float32, bfloat16; auto: as in training.")] = "bfloat16",
+    template: Annotated[str, typer.Option(help="Prompt template.")] = "resume-ner",
+    tokenizer: Annotated[str | None, typer.Option(help="Tokenizer of the shapes (default: Yuan2-2B's).")] = None,
+    learning_rate: Annotated[float, typer.Option(min=0, help="Peak, falling to nothing.")] = 5e-5,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the losses there as JSON.")] = None,
+) -> None:
+    """Whether a run follows the padded recipe's losses, within what rounding does to the padded recipe itself."""
+    from yuantune.models.load import dtype_of
+    from yuantune.study.curve import bench_curve
+    from yuantune.train.quickstart import SAMPLE
+
+    found = []
+    for model in models.split(","):
+        each = bench_curve(
+            model,
+            data or str(SAMPLE / "train.jsonl"),
+            steps=steps,
+            batch_size=batch_size,
+            dtype=str(dtype_of(dtype, model, "cpu")).removeprefix("torch."),
+            template=template,
+            tokenizer=tokenizer,
+            learning_rate=learning_rate,
+            note=err.print,
+        )
+        found.append(each)
+        out.print(
+            f"{model}, {each.dtype}, {steps} steps: loss {each.padded[0]:.4f} to {each.padded[-1]:.4f}. Two padded "
+            f"runs differ by {each.spread:.5f} (root mean square over the steps), yuantune from the first by "
+            f"{each.distance:.5f}: {each.ratio:.2f} times as much.",
+            markup=False,
+        )
+        _keep(json_file, found)
+
+
+def _keep(json_file: Path | None, lines: Sequence[Line] | Sequence[ExtractLine] | Sequence[Curves]) -> None:
     """Write the lines so far: after each model, since the next one may take an hour."""
     from yuantune.data.writing import write_text
 

@@ -83,8 +83,7 @@ def measure(job: Job) -> dict[str, Any]:
             clock.append(time.perf_counter())
 
     with tempfile.TemporaryDirectory() as folder:
-        make = _trl if job.recipe in TRL else _ours if job.recipe in OURS else _plain
-        trainer = make(job, model, tokenizer, examples, Path(folder), batches)
+        trainer = trainer_of(job, model, tokenizer, examples, Path(folder), batches)
         trainer.add_callback(Clock())
         trainer.train()
     counted = batches[WARM_UP : len(clock)]  # One more batch may have been collated ahead.
@@ -115,48 +114,102 @@ def peak_bytes(device: str = "cpu") -> int:
 # ------------------------------------------------------------------------------------------------ the trainers
 
 
-def _ours(job: Job, model: Any, tokenizer: Any, examples: ExampleSet, folder: Path, batches: list[Any]) -> Any:
+def trainer_of(
+    job: Job,
+    model: Any,
+    tokenizer: Any,
+    examples: ExampleSet,
+    folder: Path,
+    batches: list[Any] | None = None,
+    *,
+    dropout: float | None = None,
+    arguments: dict[str, Any] | None = None,
+) -> Any:
+    """The recipe's Trainer over `examples`. Each batch's computed tokens and its rows are appended to `batches`;
+    `dropout` is LoRA's (None: the default), `arguments` go over those of `transformers.TrainingArguments`."""
+    make = _trl if job.recipe in TRL else _ours if job.recipe in OURS else _plain
+    options = LoraSection() if dropout is None else LoraSection(lora_dropout=dropout)
+    return make(
+        job,
+        model,
+        tokenizer,
+        examples,
+        folder,
+        [] if batches is None else batches,
+        options.model_dump(),
+        arguments or {},
+    )
+
+
+def _ours(
+    job: Job,
+    model: Any,
+    tokenizer: Any,
+    examples: ExampleSet,
+    folder: Path,
+    batches: list[Any],
+    options: dict[str, Any],
+    more: dict[str, Any],
+) -> Any:
     from yuantune.methods import lora
     from yuantune.train.grouping import choose_collator
     from yuantune.train.portions import RowsTrainer
 
-    model = lora.apply(model, LoraSection().model_dump())
+    model = lora.apply(model, options)
     how = "on" if job.recipe == "yuantune" else "off"
     collator, _ = choose_collator(model, [examples], how=how, pad_id=tokenizer.pad_token_id)
     return RowsTrainer(
-        _noting(collator, batches, list), model=model, args=_arguments(job, folder), train_dataset=examples
+        _noting(collator, batches, list), model=model, args=_arguments(job, folder, **more), train_dataset=examples
     )
 
 
-def _plain(job: Job, model: Any, tokenizer: Any, examples: ExampleSet, folder: Path, batches: list[Any]) -> Any:
+def _plain(
+    job: Job,
+    model: Any,
+    tokenizer: Any,
+    examples: ExampleSet,
+    folder: Path,
+    batches: list[Any],
+    options: dict[str, Any],
+    more: dict[str, Any],
+) -> Any:
     from peft import get_peft_model
     from transformers import DataCollatorForSeq2Seq, Trainer
 
     checkpointing = job.recipe == "tutorial"
-    model = get_peft_model(model, _lora_config())
+    model = get_peft_model(model, _lora_config(options))
     if checkpointing:
         model.enable_input_require_grads()
     padding = DataCollatorForSeq2Seq(tokenizer=tokenizer, padding=True)
     return Trainer(
         model=model,
-        args=_arguments(job, folder, activation_checkpointing=checkpointing),
+        args=_arguments(job, folder, activation_checkpointing=checkpointing, **more),
         train_dataset=examples,
         data_collator=_noting(lambda rows: padding([_row(row) for row in rows]), batches, list),
     )
 
 
-def _trl(job: Job, model: Any, tokenizer: Any, examples: ExampleSet, folder: Path, batches: list[Any]) -> Any:
+def _trl(
+    job: Job,
+    model: Any,
+    tokenizer: Any,
+    examples: ExampleSet,
+    folder: Path,
+    batches: list[Any],
+    options: dict[str, Any],
+    more: dict[str, Any],
+) -> Any:
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
     rows = [{name: each for name, each in _row(row).items() if name != "attention_mask"} for row in examples]
-    options = {"padding_free": job.recipe == "trl-padding-free", "max_length": None, "bf16": False}
+    own = {"padding_free": job.recipe == "trl-padding-free", "max_length": None, "bf16": False}
     trainer = SFTTrainer(
         model=model,
-        args=_arguments(job, folder, SFTConfig, activation_checkpointing=False, **options),
+        args=_arguments(job, folder, SFTConfig, activation_checkpointing=False, **own, **more),
         train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,
-        peft_config=_lora_config(),
+        peft_config=_lora_config(options),
     )
     trainer.data_collator = _noting(
         trainer.data_collator,
@@ -172,29 +225,29 @@ def _trl(job: Job, model: Any, tokenizer: Any, examples: ExampleSet, folder: Pat
 def _arguments(job: Job, folder: Path, kind: Any = None, **more: Any) -> Any:
     from transformers import TrainingArguments
 
-    return (kind or TrainingArguments)(
-        output_dir=str(folder),
-        per_device_train_batch_size=job.batch_size,
-        max_steps=job.steps,
-        save_strategy="no",
-        logging_strategy="no",
-        learning_rate=5e-5,
-        remove_unused_columns=False,
-        dataloader_drop_last=True,
-        dataloader_pin_memory=False,
-        use_cpu=job.device == "cpu",
-        disable_tqdm=True,
-        report_to="none",
-        data_seed=0,
-        optim="adamw_torch",
-        **more,
-    )
+    usual = {
+        "output_dir": str(folder),
+        "per_device_train_batch_size": job.batch_size,
+        "max_steps": job.steps,
+        "save_strategy": "no",
+        "logging_strategy": "no",
+        "learning_rate": 5e-5,
+        "remove_unused_columns": False,
+        "dataloader_drop_last": True,
+        "dataloader_pin_memory": False,
+        "use_cpu": job.device == "cpu",
+        "disable_tqdm": True,
+        "report_to": "none",
+        "data_seed": 0,
+        "optim": "adamw_torch",
+    }
+    return (kind or TrainingArguments)(**{**usual, **more})
 
 
-def _lora_config() -> Any:
+def _lora_config(options: dict[str, Any]) -> Any:
     from peft import LoraConfig, TaskType
 
-    return LoraConfig(task_type=TaskType.CAUSAL_LM, **LoraSection().model_dump())
+    return LoraConfig(task_type=TaskType.CAUSAL_LM, **options)
 
 
 def _row(row: Example) -> dict[str, list[int]]:
