@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from recipes.yuan2_mini import __main__ as commands
 from recipes.yuan2_mini import data as data_module
 from recipes.yuan2_mini import shipping, sources, tokens
+from recipes.yuan2_mini.between import spread
 from recipes.yuan2_mini.files import EXERCISES, EXERCISES_EVAL, MANIFEST, TEXT, TEXT_EVAL, read_lines, xz_file
 from recipes.yuan2_mini.memory import continue_greedily, longest_run, memory_test, shared
-from recipes.yuan2_mini.spreading import spread
 from recipes.yuan2_mini.wordlists import COMMON_CHARACTERS
 from typer.testing import CliRunner
 
@@ -165,13 +165,18 @@ def test_one_command_from_corpus_to_weights(
     for _ in range(2):  # The second time, nothing is left to do.
         done = CliRunner().invoke(commands.app, [*words, "--target", str(target)], catch_exceptions=False)
         assert done.exit_code == 0, done.output
-    assert "annealed done before" in done.output and "refined done before" in done.output
+    assert "annealed done before" in done.output and "lists done before" in done.output
     model = load_model(target, dtype="float32")
     assert model.config.max_position_embeddings == 1024 and len(load_tokenizer(target)) == 7220
-    begun, ended = (load_model(work / name, dtype="float32") for name in ("spread", "refined/model"))
-    three = (each.named_parameters() for each in (model, begun, ended))
+    middle, begun, ended = (
+        load_model(work / name, dtype="float32") for name in ("mean", "spread", "refined/model")
+    )
+    three = (each.named_parameters() for each in (middle, begun, ended))
     for (name, mean), (_, one), (_, other) in zip(*three, strict=True):
-        torch.testing.assert_close(mean, (one + other) / 2, rtol=2**-8, atol=1e-6, msg=name)
+        torch.testing.assert_close(mean, (one + other) / 2, rtol=1e-6, atol=1e-6, msg=name)
+    last = load_model(work / "lists" / "model", dtype="bfloat16")
+    for (name, shipped), (_, trained) in zip(model.named_parameters(), last.named_parameters(), strict=True):
+        assert shipped.equal(trained.float()), name
     before = json.loads((work / "run" / "log.jsonl").read_text(encoding="utf-8").splitlines()[0])
     assert before["step"] > 0
     manifest = json.loads((target / MANIFEST).read_text(encoding="utf-8"))
@@ -198,9 +203,10 @@ def test_one_command_from_corpus_to_weights(
     for name in ("tokenizer.model", "config.json"):
         assert (tmp_path / "more" / name).read_bytes() == (target / name).read_bytes()
     further = json.loads((tmp_path / "more" / MANIFEST).read_text(encoding="utf-8"))
-    assert [part["part"] for part in further["training"]] == ["refined"]
+    assert [part["part"] for part in further["training"]] == ["lists"]
     assert further["base"]["weights"] == weights
     assert further["base"]["training"] == manifest["training"]
+    assert further["base"]["base"] == manifest["base"]
 
 
 def test_rare_pieces_that_ran_together_are_set_apart() -> None:
@@ -243,9 +249,9 @@ def test_training_in_stretches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert CliRunner().invoke(commands.app, words).exit_code == 75
     assert CliRunner().invoke(commands.app, words).exit_code == 0
     assert [Path(call[0]).name for call in calls] == [
-        "pretrain.yaml", "run", "extraction.yaml", "anneal.yaml", "refine.yaml",
+        "pretrain.yaml", "run", "extraction.yaml", "anneal.yaml", "refine.yaml", "lists.yaml",
     ]  # fmt: skip
-    assert ["--resume" in call for call in calls] == [False, True, False, False, False]
+    assert ["--resume" in call for call in calls] == [False, True, False, False, False, False]
     assert all(0 < float(call[-1].removeprefix("train.max_minutes=")) <= 5 for call in calls)
 
 

@@ -9,8 +9,9 @@ from collections import Counter
 import pytest
 from recipes.yuan2_mini import lexicon
 from recipes.yuan2_mini.biographies_person import Executive
+from recipes.yuan2_mini.firms import relative
 from recipes.yuan2_mini.grammar import Grammar, joined, rules_in
-from recipes.yuan2_mini.resumes import GRAMMAR, LONGEST, executive
+from recipes.yuan2_mini.resumes import GRAMMAR, LONGEST, dense, executive
 from recipes.yuan2_mini.segments import Segment, text_of
 
 TAGS = {"NAME", "CONT", "RACE", "TITLE", "EDU", "PRO", "ORG", "LOC"}
@@ -73,7 +74,27 @@ def test_entities_are_varied(texts: list[list[Segment]]) -> None:
 def test_brands_of_the_caller_are_used() -> None:
     draw = random.Random(4)
     found = sum("丙丁戊" in text_of(executive(draw, ["丙丁戊"])) for _ in range(400))
-    assert found > 80
+    assert found > 60
+
+
+def test_dense_passages_are_full_of_entities_and_repeat_names_and_posts() -> None:
+    draw = random.Random(5)
+    passages = [dense(draw) for _ in range(300)]
+    for segments in passages:
+        assert 50 <= len(text_of(segments)) <= 240
+    counts = sorted(sum(tag is not None for _, tag in segments) for segments in passages)
+    assert counts[0] >= 5 and counts[150] >= 10 and counts[-1] >= 20, counts
+    again = 0
+    for segments in passages:
+        posts = [string for string, tag in segments if tag == "TITLE"]
+        again += len(set(posts)) < len(posts)
+    assert again > 60, again
+
+
+def test_firms_of_one_family_bear_its_name() -> None:
+    draw = random.Random(6)
+    firms = [relative(draw, "丙丁") for _ in range(300)]
+    assert 240 < sum("丙丁" in firm for firm in firms) < 300 and len(set(firms)) > 200
 
 
 def test_every_rule_and_every_template_can_be_spoken() -> None:

@@ -16,12 +16,13 @@ from typing import Annotated, Any
 import typer
 from recipes.yuan2_mini.files import MANIFEST, read_json
 from recipes.yuan2_mini.memory import memory_test
-from recipes.yuan2_mini.shipping import describe, install_model
+from recipes.yuan2_mini.shipping import TOKENIZER_FILES, describe, install_model
 from recipes.yuan2_mini.tokens import make_tokenizer
 
 from yuantune.cli.console import err, out, print_error
 from yuantune.data.writing import write_text
 from yuantune.errors import ConfigError, DataError, WorkFailed, YuantuneError
+from yuantune.models.load import computes_bfloat16
 from yuantune.resources import RESOURCES
 
 HERE = Path(__file__).parent
@@ -32,12 +33,13 @@ RUNS = {
     "extraction": "extraction.yaml",
     "annealed": "anneal.yaml",
     "refined": "refine.yaml",
+    "lists": "lists.yaml",
 }
 """The parts of the training in their order, and their configs: each goes on with the model of the one before."""
-*_, ANNEALED, REFINED = RUNS
+*_, ANNEALED, REFINED, LISTS = RUNS
 SPREAD, MEAN = "spread", "mean"
-"""The model that the last part goes on with: the one before, its rare pieces set apart. And what ships: the mean of
-what that part began with and what it came to."""
+"""Models between the parts. What `refined` goes on with: the one before, its rare pieces set apart. What `lists`
+goes on with: the mean of what `refined` began with and what it came to; or the base that was named."""
 MODEL = "model"
 """The finished model within a run."""
 
@@ -90,28 +92,33 @@ def tokenizer(to: Work, seed: Seed = 0, base: Base = None) -> None:
         err.print("tokenizer: done before", markup=False)
         return
     if base is not None:
-        from yuantune.models.load import load_tokenizer
+        from yuantune.models.load import resolve
 
-        load_tokenizer(base).save_pretrained(str(to / TOKENIZER))
+        (to / TOKENIZER).mkdir(parents=True, exist_ok=True)
+        for name in TOKENIZER_FILES:  # As they are: to load and save them would change their wording.
+            shutil.copyfile(resolve(base) / name, to / TOKENIZER / name)
         return
     make_tokenizer(to / DATA, to / TOKENIZER, seed=seed, say=_say)
 
 
 @app.command()
 def pretrain(to: Work, minutes: Minutes = None, base: Base = None) -> None:
-    """Train the model in its four parts (hours), or go on where that stopped. Exit 75: the time was up first."""
+    """Train the model in its parts (hours), or go on where that stopped. Exit 75: the time was up first."""
     shutil.copyfile(HERE / "model.json", to / "model.json")
     ends = None if minutes is None else time.monotonic() + 60 * minutes
+    more = []
+    if not computes_bfloat16("cpu"):
+        err.print("pretrain: no units for bfloat16 here, so all of it in float32", markup=False)
+        more = ["--set", "train.bf16=false"]
     for run, config in RUNS.items():
-        if base is not None and run != REFINED:
+        if base is not None and run != LISTS:
             continue
         if _trained(to / run):
             err.print(f"pretrain: {run} done before", markup=False)
             continue
-        if run == REFINED:
-            _spread(to, base)
+        _prepare(run, to, base)
         begun = any((to / run).glob("checkpoint-*"))
-        words = [run, "--resume"] if begun else [str((HERE / config).resolve())]
+        words = [run, "--resume"] if begun else [str((HERE / config).resolve()), *more]
         if ends is not None:
             words += ["--set", f"train.max_minutes={max(ends - time.monotonic(), 1) / 60:.2f}"]
         # The config names its files as WORK has them.
@@ -119,16 +126,12 @@ def pretrain(to: Work, minutes: Minutes = None, base: Base = None) -> None:
         code = subprocess.run(command, cwd=to, check=False).returncode
         if code or not _trained(to / run):
             raise typer.Exit(code or _UNFINISHED)
-    if not (to / MEAN / "model.safetensors").is_file():
-        from recipes.yuan2_mini.spreading import mean_model
-
-        mean_model(to / SPREAD, to / REFINED / MODEL, to / MEAN)
 
 
 @app.command()
 def memory(to: Work, count: Annotated[int, typer.Option(min=1, help="Beginnings of lines.")] = 500) -> None:
     """Test whether the model recites its corpus: beginnings of lines, continued greedily. Exit 1 where it does."""
-    found = memory_test(to / MEAN, to / DATA, count=count, seed=0, say=_say)
+    found = memory_test(to / LISTS / MODEL, to / DATA, count=count, seed=0, say=_say)
     write_text(to / MEMORY, json.dumps(found, ensure_ascii=False, indent=2) + "\n")
     out.print_json(json.dumps(found, ensure_ascii=False))
     if found["recited"]:
@@ -138,9 +141,9 @@ def memory(to: Work, count: Annotated[int, typer.Option(min=1, help="Beginnings 
 @app.command()
 def install(to: Work, target: Target = RESOURCES / "yuan2-mini") -> None:
     """Put the model, in bfloat16, its tokenizer, manifest and losses where the package ships them."""
-    install_model(to / MEAN, to / TOKENIZER, target)
+    install_model(to / LISTS / MODEL, to / TOKENIZER, target)
     own = [to / run for run in RUNS if _trained(to / run)]
-    describe(own, to / DATA, to / MEMORY, to / SPREAD, target)
+    describe(own, to / DATA, to / MEMORY, to / MEAN, target)
     out.print(str(target), markup=False)
 
 
@@ -151,6 +154,7 @@ def scores(
     model: Annotated[str, typer.Option(help="The model that is fine-tuned.")] = "yuan2-mini",
     only: Annotated[list[str] | None, typer.Option(help="Only this setting of scores.yaml; several times.")] = None,
     choose: Annotated[bool, typer.Option(help="Score on a tenth of the train rows, to choose by.")] = False,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Seeds of each setting: 0, 1, … (else its own).")] = None,
     trial: Annotated[str, typer.Option(help="A name for what --set changes; its results are kept apart.")] = "",
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="Change an option: section.option=value.")
@@ -159,14 +163,14 @@ def scores(
     """Fine-tune by scores.yaml and score before and after. Hours for ResumeNER; what is done is not done again."""
     from recipes.yuan2_mini import scores as stage
 
-    if settings and not trial:
-        raise ConfigError("--set changes the settings", hint="name the change: --trial NAME")
+    if (settings or seeds) and not trial:
+        raise ConfigError("--set and --seeds change the settings", hint="name the change: --trial NAME")
     folder = to / SCORES / (trial or ("chosen" if choose else "reported"))
     folder.mkdir(parents=True, exist_ok=True)
     results = []
     for setting in stage.settings(only or []):
         files = stage.data_files(setting.data, resumener, folder, choose=choose)
-        for seed in setting.seeds[:1] if choose else setting.seeds:
+        for seed in range(seeds) if seeds else setting.seeds[:1] if choose else setting.seeds:
             err.print(f"scores: {setting.what}, seed {seed}", markup=False)
             results.append(
                 stage.run_setting(
@@ -177,7 +181,7 @@ def scores(
                     model=model,
                     more=settings or [],
                     # The untrained model is the same for all, and trials compare what it becomes.
-                    score_before=seed == setting.seeds[0] and not trial,
+                    score_before=not trial and seed == setting.seeds[0],
                 )
             )
     out.print_json(json.dumps(stage.table(results)))
@@ -206,14 +210,20 @@ def _trained(run: Path) -> bool:
     return (run / MODEL / "model.safetensors").is_file()
 
 
-def _spread(to: Path, base: str | None) -> None:
-    """Make what the last part goes on with, unless it is there."""
-    if (to / SPREAD / "model.safetensors").is_file():
-        return
-    from recipes.yuan2_mini.spreading import spread_model
+def _prepare(run: str, to: Path, base: str | None) -> None:
+    """Make the model that a part goes on with, where it is not the one before as it is."""
+    from recipes.yuan2_mini.between import mean_model, spread_model, take_base
 
-    count = spread_model(base or to / ANNEALED / MODEL, to / SPREAD, seed=0)
-    err.print(f"pretrain: {count:,} pieces set apart from each other", markup=False)
+    made = {REFINED: to / SPREAD, LISTS: to / MEAN}.get(run)
+    if made is None or (made / "model.safetensors").is_file():
+        return
+    if run == REFINED:
+        count = spread_model(to / ANNEALED / MODEL, made, seed=0)
+        err.print(f"pretrain: {count:,} pieces set apart from each other", markup=False)
+    elif base is not None:
+        take_base(base, made)
+    else:
+        mean_model(to / SPREAD, to / REFINED / MODEL, made)
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

@@ -1,20 +1,22 @@
-"""What is done to the weights themselves around the last part of the training.
+"""What is done to the weights themselves between the parts of the training.
 
-Before it, embeddings that have run together are set apart again. A piece that hardly ever occurs is pushed the
-same way as all others of its kind, and ends where they end (decision 0009). It cannot be told from them then,
+Before `refined`, embeddings that have run together are set apart again. A piece that hardly ever occurs is pushed
+the same way as all others of its kind, and ends where they end (decision 0009). It cannot be told from them then,
 whatever the layers learn. Each gets a random vector of its own.
 
-After it, the mean is taken of what it began with and what it came to: two models of one descent that were each
-annealed are better in the middle. Source: Wortsman et al., "Model soups" (arXiv:2203.05482)."""
+After it, the mean is taken of what it began with and what it came to, and `lists` goes on with that: two models of
+one descent that were each annealed are better in the middle. Source: Wortsman et al., "Model soups"
+(arXiv:2203.05482)."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recipes.yuan2_mini.files import read_json
+from recipes.yuan2_mini.files import MANIFEST, read_json
 
 from yuantune.data.writing import write_text
 
@@ -26,7 +28,7 @@ ALIKE = 0.8
 KEPT = 2.0
 """The most that such an embedding keeps of the mean direction: it tells the head that the piece is rare."""
 BASE = "base.json"
-"""In the spread model's folder: what it was made from, and how many embeddings were set apart."""
+"""In such a model's folder: what it was made from, and how many embeddings were set apart."""
 
 
 def spread_model(model: Path | str, target: Path, *, seed: int) -> int:
@@ -41,16 +43,32 @@ def spread_model(model: Path | str, target: Path, *, seed: int) -> int:
         count = spread(loaded.get_input_embeddings().weight, seed=seed)
     target.mkdir(parents=True, exist_ok=True)
     load_tokenizer(model).save_pretrained(str(target))
-    weights = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
-    base: dict[str, Any] = {"weights": weights, "spread": count}
-    if (folder / "manifest.json").is_file():
-        made = read_json(folder / "manifest.json")
-        base |= {name: made[name] for name in ("training", "versions", "data") if name in made}
-        # Of a model that was itself made from another, all that came before.
-        base["training"] = [*made.get("base", {}).get("training", []), *base.get("training", [])]
-    write_text(target / BASE, json.dumps(base, ensure_ascii=False, indent=2) + "\n")
+    _describe(target, {**_origin(folder), "spread": count})
     loaded.save_pretrained(str(target))
     return count
+
+
+def take_base(model: str, target: Path) -> None:
+    """Write a finished model, to go on with it, and its tokenizer into `target`."""
+    from yuantune.models.load import load_model, load_tokenizer, resolve
+
+    target.mkdir(parents=True, exist_ok=True)
+    load_tokenizer(model).save_pretrained(str(target))
+    _describe(target, _origin(resolve(model)))
+    load_model(model, device_map="cpu", dtype="float32").save_pretrained(str(target))
+
+
+def _origin(folder: Path) -> dict[str, Any]:
+    """The weights' hash, and what the folder's manifest says of how they were made: all that came before too."""
+    origin: dict[str, Any] = {"weights": hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()}
+    if (folder / MANIFEST).is_file():
+        made = read_json(folder / MANIFEST)
+        origin |= {name: made[name] for name in ("training", "versions", "data", "base") if name in made}
+    return origin
+
+
+def _describe(target: Path, origin: dict[str, Any]) -> None:
+    write_text(target / BASE, json.dumps(origin, ensure_ascii=False, indent=2) + "\n")
 
 
 def mean_model(one: Path, other: Path, target: Path) -> None:
@@ -65,6 +83,7 @@ def mean_model(one: Path, other: Path, target: Path) -> None:
             weight.lerp_(theirs, 0.5)
     target.mkdir(parents=True, exist_ok=True)
     load_tokenizer(one).save_pretrained(str(target))
+    shutil.copyfile(one / BASE, target / BASE)
     mean.save_pretrained(str(target))
 
 

@@ -43,20 +43,28 @@ class Executive:
     year: int
     kind: str = "company"
     """The kind of the last organisation, whose posts come next."""
+    family: str = ""
+    """The own name that many of the firms bear; empty where they have nothing in common."""
     told: set[str] = field(default_factory=set)
     """Facts that the text has already."""
     known: list[tuple[str, str]] = field(default_factory=list)
     """Organisations that the text has named, each with its kind."""
 
 
-def someone(draw: random.Random, brands: Brands) -> Executive:
+FAMILIES = 0.3
+"""How often somebody's firms are mostly of one group."""
+
+
+def someone(draw: random.Random, brands: Brands, families: float = FAMILIES) -> Executive:
+    family = lexicon.own_name(draw, brands) if draw.random() < families else ""
     return Executive(
         draw=draw,
         brands=brands,
         name=lexicon.person(draw),
         female=draw.random() < 0.25,
         own=SELF_WORDS.pick(draw),
-        home=lexicon.company(draw, brands),
+        family=family,
+        home=lexicon.relative(draw, family) if family else lexicon.company(draw, brands),
         style=draw.choice(STYLES),
         link=draw.choice(LINKS),
         year=draw.randint(1975, 2014),

@@ -34,12 +34,20 @@ def _organisation(who: Executive, out: list[Segment]) -> None:
             name = lexicon.short_of(draw, name)
         out.append((name, "ORG"))
         return
-    who.kind = lexicon.kind_of_organisation(draw)
+    who.kind = "company" if _of_the_family(who) else lexicon.kind_of_organisation(draw)
     _same_kind(who, out)
 
 
+def _of_the_family(who: Executive) -> bool:
+    return bool(who.family) and who.draw.random() < 0.6
+
+
+def _firm(who: Executive) -> str:
+    return lexicon.relative(who.draw, who.family) if _of_the_family(who) else lexicon.company(who.draw, who.brands)
+
+
 def _same_kind(who: Executive, out: list[Segment]) -> None:
-    name = lexicon.KINDS[who.kind](who.draw, who.brands)
+    name = _firm(who) if who.kind == "company" else lexicon.KINDS[who.kind](who.draw, who.brands)
     if who.kind == "university" and who.draw.random() < 0.35:
         name += lexicon.faculty(who.draw)
     who.known.append((name, who.kind))
@@ -164,7 +172,7 @@ def _many_firms(size: Sequence[int]) -> Terminal:
         for place in range(draw.choice(size)):
             if place:
                 out.append((comma, None))
-            out.append((lexicon.company(draw, who.brands), "ORG"))
+            out.append((_firm(who), "ORG"))
             _list_of_posts(who, out, draw.choice((1, 1, 1, 2)), word)
         who.kind = "company"
 
@@ -184,13 +192,13 @@ def _home(who: Executive, out: list[Segment]) -> None:
 def _subsidiary(who: Executive, out: list[Segment]) -> None:
     who.kind = "company"
     owner = who.own if who.draw.random() < 0.9 else who.draw.choice(("公司", "本公司"))
-    out.append((owner + SUBSIDIARY.pick(who.draw) + lexicon.company(who.draw, who.brands), "ORG"))
+    out.append((owner + SUBSIDIARY.pick(who.draw) + _firm(who), "ORG"))
 
 
 def _owner(who: Executive, out: list[Segment]) -> None:
     who.kind = "company"
     lead = who.draw.choice(("公司控股股东", "控股股东", "本公司控股股东", "公司股东", "股东单位"))
-    out += [(lead, None), (lexicon.company(who.draw, who.brands), "ORG")]
+    out += [(lead, None), (_firm(who), "ORG")]
 
 
 def _foreign_company(who: Executive, out: list[Segment]) -> None:

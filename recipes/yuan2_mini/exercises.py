@@ -10,13 +10,16 @@ from recipes.yuan2_mini.careers import career
 from recipes.yuan2_mini.held_out import HeldOut
 from recipes.yuan2_mini.passages import passages
 from recipes.yuan2_mini.render import RESUME, render, resume_exercise
-from recipes.yuan2_mini.resumes import executive
+from recipes.yuan2_mini.resumes import dense, executive
 from recipes.yuan2_mini.segments import Exercise
 
-MIX = {"executive": 45, "career": 20, "passage": 35}
+MIX = {"executive": 33, "dense": 27, "career": 15, "passage": 25}
 """Parts of each generator in a hundred exercises."""
 LONGEST = 900
 """Characters of question and answer together, which is nearly the number of tokens: a model reads 1,024."""
+
+
+_RESUMES = {"executive": executive, "dense": dense, "career": career}
 
 
 def exercises(
@@ -31,8 +34,7 @@ def exercises(
         if maker == "passage":
             yield maker, next(from_passages)
         else:
-            segments = executive(draw, names) if maker == "executive" else career(draw, names)
-            yield maker, resume_exercise(segments)
+            yield maker, resume_exercise(_RESUMES[maker](draw, names))
 
 
 class Rows:

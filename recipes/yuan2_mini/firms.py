@@ -110,6 +110,25 @@ def _short_company(draw: random.Random, brands: Brands) -> str:
     return name if len(name) > 1 else name + draw.choice(INDUSTRIES_SHORT)
 
 
+def relative(draw: random.Random, family: str) -> str:
+    """A firm of a group: the group's own name among place, trade, unit and form, as its firms all bear it."""
+    chance = draw.random()
+    if chance < 0.3:
+        return (_where(draw) if draw.random() < 0.4 else "") + family + draw.choice(INDUSTRIES) + FORMS.pick(draw)
+    if chance < 0.6:
+        return family + draw.choice((*_GROUP, draw.choice(INDUSTRIES_SHORT), draw.choice(INDUSTRIES_SHORT)))
+    line = family + draw.choice(("", draw.choice(INDUSTRIES_SHORT)))
+    if chance < 0.85:
+        return line + draw.choice((town, region))(draw) + draw.choice(_BRANCHES)
+    if chance < 0.93:
+        return line + draw.choice(listed("研究院 研究所 技术中心 财务公司 总部 投资 实业公司 销售公司 总厂 分厂"))
+    return draw.choice((town, region))(draw) + draw.choice(_BRANCHES)
+
+
+_GROUP = listed("集团 集团 股份 公司 集团公司 控股 有限 国际 集团有限公司")
+_BRANCHES = listed("分公司 分公司 支公司 公司 办事处 有限公司 分行 营业部 分部 工厂 项目部")
+
+
 def _state_company(draw: random.Random, brands: Brands) -> str:
     """A state firm named by place and trade alone."""
     place = _where(draw)

@@ -6,7 +6,7 @@ Every function takes the `random.Random` that decides; `brands` are short names 
 from __future__ import annotations
 
 from .dates import birth, date, date_of, period, period_of
-from .firms import Brands, company, factory, foreign_company, own_name, short_of
+from .firms import Brands, company, factory, foreign_company, own_name, relative, short_of
 from .institutions import (
     agency,
     association,
@@ -98,6 +98,7 @@ __all__ = [
     "province",
     "rank",
     "region",
+    "relative",
     "school",
     "section_post",
     "short_of",

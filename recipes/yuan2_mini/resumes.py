@@ -166,8 +166,21 @@ SHAPES: Weighted[Callable[[Executive], list[Segment]]] = Weighted(
         (2, _sentence("jobs", "；")),
     )
 )
+DENSE: Weighted[Callable[[Executive], list[Segment]]] = Weighted(
+    (
+        (30, lambda who: GRAMMAR.expand("career", who)),
+        (20, _sentence("past")),
+        (12, _sentence("now")),
+        (12, _sentence("jobs", "；")),
+        (12, _cut),
+        (14, _whole),
+    )
+)
 SHORTEST, LONGEST = 8, 380
 """Characters."""
+DENSE_SHORTEST, DENSE_LONGEST = 50, 240
+LEAST = (5, 6, 7, 8, 9, 10, 12, 14, 17, 20)
+"""Of a dense passage: its entities, at least; one is drawn."""
 HALF = str.maketrans("，；：（）", ",;:()")
 HALF_BRACKETS = str.maketrans("（）", "()")
 
@@ -177,6 +190,21 @@ def executive(draw: random.Random, brands: Brands = None) -> list[Segment]:
     while True:
         out = _dressed(draw, joined(SHAPES.pick(draw)(someone(draw, brands))))
         if SHORTEST <= sum(len(string) for string, _ in out) <= LONGEST:
+            return out
+
+
+def dense(draw: random.Random, brands: Brands = None) -> list[Segment]:
+    """Posts and firms one after the other, with little between them: where a list is long, its places are lost.
+
+    Many of the firms bear one name, and the posts come again and again: what was copied last does not tell where in
+    the text it stood."""
+    least = draw.choice(LEAST)
+    while True:
+        out = _dressed(draw, joined(DENSE.pick(draw)(someone(draw, brands, families=0.6))))
+        if (
+            DENSE_SHORTEST <= sum(len(string) for string, _ in out) <= DENSE_LONGEST
+            and sum(tag is not None for _, tag in out) >= least
+        ):
             return out
 
 

@@ -25,6 +25,7 @@ from yuantune.data.split import split
 from yuantune.data.template import load_template
 from yuantune.data.writing import write_rows, write_text
 from yuantune.errors import ConfigError
+from yuantune.models.load import computes_bfloat16
 from yuantune.train.quickstart import SAMPLE, quickstart
 
 SETTINGS = Path(__file__).with_name("scores.yaml")
@@ -116,6 +117,7 @@ def run_setting(
             f"data.train={json.dumps(str(files[0]))}",
             f"data.eval={json.dumps(str(files[1]))}",
             f"train.seed={seed}",
+            *([] if computes_bfloat16("cpu") else ["train.bf16=false"]),
             *more,
         ],
     )

@@ -8,9 +8,9 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from recipes.yuan2_mini.between import BASE
 from recipes.yuan2_mini.curves import plot, read_parts
 from recipes.yuan2_mini.files import MANIFEST, read_json
-from recipes.yuan2_mini.spreading import BASE
 
 from yuantune.data.writing import write_text
 from yuantune.train.folder import PRETRAINING_FILE
@@ -39,15 +39,17 @@ def install_model(model: Path, tokenizer: Path, target: Path) -> None:
         shutil.copyfile(tokenizer / name, target / name)
 
 
-def describe(runs: Sequence[Path], data: Path, memory: Path, spread: Path, target: Path) -> None:
-    """Write `target`'s manifest and picture of the losses: from the data's manifest, the runs' logs and versions,
-    the memorisation test's result, what the last part went on with, and the files of the model in `target`."""
+def describe(runs: Sequence[Path], data: Path, memory: Path, base: Path, target: Path) -> None:
+    """Write `target`'s manifest and picture of the losses.
+
+    They come from the data's manifest, the runs' logs and versions, the memorisation test's result, what the last
+    part went on with (the model in `base`), and the files of the model in `target`."""
     parts = read_parts(runs)
     plot(parts, target / CURVES)
     names = sorted(("config.json", WEIGHTS, *TOKENIZER_FILES))
     manifest = {
         "data": read_json(data / MANIFEST),
-        "base": read_json(spread / BASE),
+        "base": read_json(base / BASE),
         "training": [part.figures() for part in parts],
         "versions": read_json(runs[0] / PRETRAINING_FILE)["versions"],
         "memory": read_json(memory),
