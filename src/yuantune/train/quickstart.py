@@ -47,7 +47,7 @@ def demo_config(output_dir: str) -> Config:
             "model": {"name": "yuan2-mini"},
             "data": {"train": str(SAMPLE / "train.jsonl"), "eval": str(SAMPLE / "test.jsonl")},
             "train": {
-                "learning_rate": 3e-3,
+                "learning_rate": 5e-4,
                 "num_train_epochs": 3,
                 "lr_scheduler_type": "cosine",
                 "warmup_steps": 0.05,
@@ -55,7 +55,7 @@ def demo_config(output_dir: str) -> Config:
                 "save_total_limit": 1,
                 "logging_steps": 5,
             },
-            "generate": {"max_new_tokens": 160, "batch_size": 40},
+            "generate": {"max_new_tokens": 256, "batch_size": 40},
         }
     )
 

@@ -23,6 +23,7 @@ from yuantune.batch.collate import Batch
 from yuantune.batch.layout import GroupedBatch
 from yuantune.batch.pack import PackedBatch
 from yuantune.errors import WorkFailed
+from yuantune.models.allocator import keep_freed_memory
 from yuantune.models.grouped import Layout, grouped
 from yuantune.models.loss import supervised_loss
 from yuantune.models.needed import only_needed
@@ -50,6 +51,11 @@ class SupervisedTrainer(Trainer):
         super().__init__(**further)
         # The Trainer would remove old checkpoints before the new one is whole, and the last one for the best.
         self.keep, self.args.save_total_limit = self.args.save_total_limit, None
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """Trainer's, with an allocator that does not have to ask for every step's memory anew."""
+        keep_freed_memory()
+        return super().train(*args, **kwargs)
 
     # --------------------------------------------------------------------------------------------- the step
     def training_step(
