@@ -12,7 +12,6 @@ import pytest
 from rich.console import Console
 from transformers import TrainerControl, TrainerState
 
-from yuantune.errors import WorkFailed
 from yuantune.train.progress import LogFile, ProgressBar, StopOnSignal, plot_losses, read_log
 
 ARGS = SimpleNamespace(fp16=False)
@@ -82,16 +81,6 @@ def test_the_log_is_cut_back_to_where_training_goes_on(tmp_path: Path) -> None:
         {"step": 1, "loss": 1.0, "epoch": 0.5},
         {"step": 2, "loss": 0.5, "epoch": 1.0},
     ]
-
-
-@pytest.mark.parametrize("loss", [float("nan"), float("inf")])
-def test_a_loss_that_is_no_number_ends_the_run_but_for_a_scaled_one(tmp_path: Path, loss: float) -> None:
-    log, control = LogFile(tmp_path), TrainerControl()
-    with pytest.raises(WorkFailed, match=r"diverged: the loss is .* at step 7"):
-        log.on_log(ARGS, state(7), control, logs={"loss": loss})
-    assert not log.path.exists()
-    log.on_log(SimpleNamespace(fp16=True), state(7), control, logs={"loss": loss})
-    assert len(read_log(log.path)) == 1
 
 
 def test_a_plot_of_nothing_is_a_plot(tmp_path: Path) -> None:

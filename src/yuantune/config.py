@@ -126,7 +126,8 @@ Strategy = Annotated[
 
 
 class StepSection(Section):
-    """What fine-tuning and pretraining share, under the names of transformers.TrainingArguments."""
+    """What fine-tuning and pretraining share, under the names of transformers.TrainingArguments; on_nonfinite is
+    ours."""
 
     per_device_train_batch_size: int = Field(default=12, gt=0)
     """Rows in one forward pass on one device."""
@@ -154,6 +155,10 @@ class StepSection(Section):
     """The optimizer, by its name in transformers."""
     max_grad_norm: float = Field(default=1.0, ge=0)
     """Gradients are scaled down to this norm; 0 leaves them."""
+    on_nonfinite: Literal["stop", "skip"] = "stop"
+    """A step whose loss or gradient is NaN or infinite: stop ends the run, and names the rows; skip leaves the step
+    out, names them and goes on, ten times in a row at most (each step waits for the GPU then). Under fp16 the loss
+    scaler leaves such steps out in any case."""
     bf16: bool = False
     """Autocast to bfloat16 while training (beside model.dtype, which is the weights' own format)."""
     fp16: bool = False

@@ -26,15 +26,16 @@ def training_arguments(config: Config) -> Any:
 
 
 def make_arguments(output_dir: str, device_map: str, options: dict[str, Any]) -> Any:
-    """`transformers.TrainingArguments` for `options` under their own names, but for gradient_checkpointing: see
-    `keep_activations`.
+    """`transformers.TrainingArguments` for `options` under their own names, but for gradient_checkpointing (see
+    `keep_activations`) and on_nonfinite, which is ours.
 
     Raises ConfigError for what they refuse, or a device on which the Trainer cannot run."""
     from transformers import TrainingArguments
 
     device = _training_device(device_map)
     options = dict(options)
-    del options["gradient_checkpointing"]
+    for own in ("gradient_checkpointing", "on_nonfinite"):
+        del options[own]
     try:
         args = TrainingArguments(
             output_dir=output_dir,

@@ -50,6 +50,7 @@ FREE_TO_CHANGE = (
     "train.eval_",
     "train.logging_steps",
     "train.max_steps",
+    "train.on_nonfinite",
     "train.num_train_epochs",
     "train.per_device_eval_batch_size",
     "train.report_to",

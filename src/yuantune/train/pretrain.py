@@ -36,6 +36,7 @@ FREE_TO_CHANGE = (
     "train.eval_",
     "train.logging_steps",
     "train.max_",
+    "train.on_nonfinite",
     "train.per_device_eval_batch_size",
     "train.report_to",
     "train.save_",
@@ -308,6 +309,8 @@ class _Run:
             callbacks.append(StopAfter(self.started + 60 * minutes))
         trainer = PackedTrainer(self.packer, self.eval_rows, model=self.model, args=self.args, callbacks=callbacks)
         trainer.save_weights = self.save
+        trainer.note = functools.partial(_note, self.console)
+        trainer.skip_nonfinite = self.config.train.on_nonfinite == "skip"
         options = self.config.train
         if options.optim == MUON:
             rate = options.muon_learning_rate or options.learning_rate
@@ -321,6 +324,7 @@ class _Run:
                     before = sum(self.packer.drawn)
                 if step_of(checkpoint) < self.args.max_steps:
                     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+                    trainer.check()
                 else:  # All steps are done, and the end was cut short.
                     trainer._load_from_checkpoint(str(checkpoint))
                     trainer.state.global_step = step_of(checkpoint)

@@ -23,7 +23,6 @@ from rich.progress import (
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from yuantune.data.writing import write_lines
-from yuantune.errors import WorkFailed
 
 LOG_FILE = "log.jsonl"
 PLOT_FILE = "loss.png"
@@ -57,16 +56,7 @@ class LogFile(TrainerCallback):
         logs: dict[str, float] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Append one line; the mean since the last start stays out.
-
-        Raises WorkFailed where the loss is no number: nothing that follows could mend the weights. (In float16 the
-        loss scaler leaves such a step out.)"""
-        loss = (logs or {}).get("loss", 0.0)
-        if not math.isfinite(loss) and not args.fp16:
-            raise WorkFailed(
-                f"training diverged: the loss is {loss} at step {state.global_step}",
-                hint="set train.learning_rate lower, or train.warmup_steps higher",
-            )
+        """Append one line; the mean since the last start stays out."""
         if state.is_world_process_zero and logs and "train_loss" not in logs:
             values = {name: value for name, value in logs.items() if not name.endswith(self.without)}
             with self.path.open("a", encoding="utf-8") as file:

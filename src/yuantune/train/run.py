@@ -299,13 +299,14 @@ def _train(
         collator,
         plan.most_tokens,
         plan.may_turn_on,
-        functools.partial(_note, console),
         model=model,
         args=args,
         train_dataset=data.train,
         eval_dataset=data.eval,
         callbacks=[LogFile(folder), bar, stop],
     )
+    trainer.note = functools.partial(_note, console)
+    trainer.skip_nonfinite = config.train.on_nonfinite == "skip"
     if checkpoint is not None:
         trainer.restore(checkpoint)
     trainer.save_weights = METHODS[config.method].save
@@ -317,6 +318,7 @@ def _train(
     try:
         with stop, run_folder.failures(folder):
             output = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+            trainer.check()
     finally:
         bar.close()
     seconds = time.monotonic() - started
