@@ -1,4 +1,4 @@
-"""The run folder: what stands in it, whether a run may begin or go on there, and whether the disk can hold it.
+"""The run folder: what stands in it, and whether a run may begin or go on there.
 
 RUN/config.yaml     every option as it was used
 RUN/yuantune.json   template, labels, base model and tokenizer with hashes, versions, seed
@@ -14,7 +14,6 @@ RUN/.lock           while a process writes
 from __future__ import annotations
 
 import json
-import math
 import shlex
 import shutil
 import signal
@@ -58,8 +57,8 @@ FREE_TO_CHANGE = (
 )
 """Options that may differ on a resume; the rest would silently make another run of it."""
 
-RESERVE = 64 * 2**20
-"""Bytes to leave free for log, plot and the rest of the machine."""
+FEW = 2**20
+"""Bytes for the small files of a checkpoint, and the log."""
 
 _UNWRITTEN = ("PytorchStreamWriter", "inline_container", "iostream error")
 """What torch.save says where the disk refuses."""
@@ -88,11 +87,6 @@ def check_new(folder: Path) -> None:
         )
     if why := obstacle(folder):
         raise RunError(f"the run folder {folder} cannot be made: {why}")
-
-
-def _nearest_place(folder: Path) -> Path:
-    """`folder`, or the nearest folder above it that is there."""
-    return next(path for path in (folder, *folder.absolute().parents) if path.exists())
 
 
 def _without(checkpoint: Path) -> str:
@@ -254,42 +248,19 @@ def config_of(folder: Path, kind: type[AnyConfig]) -> AnyConfig:
     return build_as(kind, {**tree, "output_dir": str(folder)})
 
 
-def check_space(
-    folder: Path, config: Config, *, trained_bytes: int, steps_per_epoch: int, first_step: int = 0
-) -> None:
-    """Raises RunError where the disk cannot hold the run's result and its checkpoints after `first_step`.
-
-    `trained_bytes` are those of the trained weights in float32."""
-    total_steps = config.train.max_steps
-    if total_steps <= 0:
-        total_steps = math.ceil(config.train.num_train_epochs * steps_per_epoch)
-    every = {"no": total_steps + 1, "epoch": steps_per_epoch, "steps": config.train.save_steps}
-    interval = every[config.train.save_strategy]
-    interval = interval if interval >= 1 else interval * total_steps
-    count, limit = 0, config.train.save_total_limit
-    if config.train.save_strategy != "no":
-        count = math.ceil(max(total_steps - first_step, 0) / max(interval, 1))
-    if limit is not None and config.eval.every != "no":
-        limit = max(limit, 2)  # The newest, and the best.
-    check_room(folder, count, limit, trained_bytes)
-
-
-def check_room(folder: Path, count: int, limit: int | None, trained_bytes: int) -> None:
-    """Raises RunError where the disk cannot hold `count` checkpoints, of which `limit` are kept, and the result.
-
-    A checkpoint is the trained weights, `trained_bytes` in float32, and AdamW's two moments."""
-    count = count if limit is None else min(count, limit + 1)
-    needed = (3 * count + 1) * trained_bytes + RESERVE
-    free = shutil.disk_usage(_nearest_place(folder)).free
-    if free < needed:
-        raise RunError(
-            f"not enough disk space for {folder}: {free / 2**20:,.0f} MiB are free, "
-            f"{needed / 2**20:,.0f} MiB are needed for {count} checkpoints and the result",
-            hint="free some, choose an output_dir on another disk, or set train.save_total_limit",
-        )
-
-
 # -------------------------------------------------------------------------------------------------- what is written
+
+
+def check_free(folder: Path, name: str, needed: int) -> None:
+    """Raises WorkFailed where the disk of `folder` has no `needed` bytes for `name`, which is about to be written,
+    OSError where the folder is gone. Nothing has been written or removed then."""
+    free = shutil.disk_usage(folder).free
+    if free < needed + FEW:
+        raise WorkFailed(
+            f"not enough disk space for {folder / name}: {free / 2**20:,.1f} MiB are free, "
+            f"{(needed + FEW) / 2**20:,.1f} MiB are needed",
+            hint=f"free some; {resume_hint(folder)}",
+        )
 
 
 def make(folder: Path, lock: RunLock) -> None:
@@ -309,11 +280,15 @@ def begin(folder: Path, lock: RunLock, config: Config, card: Card, reports: Mapp
     card.save(folder)
 
 
-def save_result(folder: Path, name: str, save: Callable[[Path], None], tokenizer: Any, step: int) -> None:
-    """Write the weights after `step`, tokenizer and card into `folder/name`: whole, or not there."""
+def save_result(
+    folder: Path, name: str, save: Callable[[Path], None], tokenizer: Any, step: int, *, size: int
+) -> None:
+    """Write the weights after `step`, which take `size` bytes, tokenizer and card into `folder/name`: whole, or not
+    there. Raises WorkFailed where the disk refuses, or has no room."""
     from yuantune.methods.card import CARD_FILE
 
     with failures(folder):
+        check_free(folder, name, size)
         beside = checkpoints.begin(folder) / name
         try:
             save(beside)
@@ -352,6 +327,11 @@ def failures(folder: Path) -> Iterator[None]:
             raise
         if isinstance(error, RuntimeError) and not any(part in text for part in _UNWRITTEN):
             raise
+        if not folder.is_dir():
+            raise WorkFailed(
+                f"the run folder {folder} is gone: it was moved, removed, or the disk that it is on",
+                hint=f"once it is there again, `{resume_command(folder)}` goes on from its newest whole checkpoint",
+            ) from error
         why = error.strerror if isinstance(error, OSError) and error.strerror else text
         raise WorkFailed(f"writing to {folder} failed: {why}", hint=resume_hint(folder)) from error
 

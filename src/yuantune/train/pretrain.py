@@ -92,6 +92,7 @@ def _pretrain(config: PretrainConfig, resume: bool, console: Console | None, loc
 
     from yuantune.methods import full, trainable_parameters
     from yuantune.models.load import load_tokenizer
+    from yuantune.train.space import check_room, trained_bytes
 
     args = _arguments(config)
     writes = args.process_index == 0
@@ -113,8 +114,8 @@ def _pretrain(config: PretrainConfig, resume: bool, console: Console | None, loc
     check_usable(args, model)
     _, parameters = trainable_parameters(model)
     every = args.save_steps if args.save_steps >= 1 else args.save_steps * args.max_steps
-    count = math.ceil(max(args.max_steps - step_of(checkpoint), 0) / max(every, 1))
-    run_folder.check_room(folder, count, args.save_total_limit, 4 * parameters)
+    left = max(args.max_steps - step_of(checkpoint), 0)
+    check_room(folder, math.ceil(left / max(every, 1)), args.save_total_limit, 4 * parameters)
     _describe(console, config, args, parameters, train)
     _plan_memory(config, args, model, console)
     args.distributed_state.wait_for_everyone()  # Nobody writes before all have checked.
@@ -124,7 +125,9 @@ def _pretrain(config: PretrainConfig, resume: bool, console: Console | None, loc
     run = _Run(config, args, model, tokenizer, packer, eval_rows, console, started)
     result = run.train(checkpoint)
     if result["finished"] and writes:
-        run_folder.save_result(folder, full.FOLDER, run.save_finished, tokenizer, result["steps"])
+        run_folder.save_result(
+            folder, full.FOLDER, run.save_finished, tokenizer, result["steps"], size=trained_bytes(model)
+        )
     args.distributed_state.wait_for_everyone()
     if run.signal_number:
         raise Interrupted(

@@ -117,6 +117,7 @@ def _run(
     from yuantune.methods import METHODS, trainable_parameters
     from yuantune.models.load import load_model, load_tokenizer
     from yuantune.train.plan import fitting
+    from yuantune.train.space import check_space, trained_bytes
 
     args = training_arguments(config)
     writes = args.process_index == 0
@@ -151,7 +152,7 @@ def _run(
     check_usable(args, model)
     collator = _collator(config, args, model, tokenizer, data, console)
     plan = _plan_memory(config, args, fits, data, collator, console)
-    run_folder.check_space(
+    check_space(
         folder,
         config,
         trained_bytes=4 * trainable,
@@ -166,7 +167,8 @@ def _run(
     result, signal_number = _train(config, args, model, collator, plan, data, checkpoint, console)
     if writes:
         save = functools.partial(method.save, model)
-        run_folder.save_result(folder, method.FOLDER, save, tokenizer, result["steps"])
+        size = trained_bytes(model)
+        run_folder.save_result(folder, method.FOLDER, save, tokenizer, result["steps"], size=size)
     args.distributed_state.wait_for_everyone()
     if signal_number:
         raise Interrupted(

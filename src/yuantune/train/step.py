@@ -28,7 +28,9 @@ from yuantune.models.loss import supervised_loss
 from yuantune.models.needed import only_needed
 from yuantune.models.probe import inner
 from yuantune.train import checkpoint
+from yuantune.train.folder import check_free
 from yuantune.train.numbers import UNCHANGED, Seen, Watch, check_weights, described, diverged
+from yuantune.train.space import bytes_of, trained_bytes
 
 AnyBatch = Batch | GroupedBatch | PackedBatch
 
@@ -174,11 +176,12 @@ class SupervisedTrainer(Trainer):
         """Trainer's files, whole or absent: each process writes its own beside, and the first one names the folder.
         An old checkpoint goes when the new one stands.
 
-        Raises WorkFailed where a weight is no number."""
+        Raises WorkFailed where a weight is no number, or where the disk has no room for it."""
         self.check()
         run, name = Path(self.args.output_dir), f"checkpoint-{self.state.global_step}"
         writes = self.args.should_save
         if writes:
+            check_free(run, name, trained_bytes(self.model) + bytes_of(self.optimizer.state_dict()))
             checkpoint.begin(run)
         self.accelerator.wait_for_everyone()
         self._beside = run / checkpoint.TEMPORARY
