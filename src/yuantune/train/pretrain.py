@@ -68,16 +68,25 @@ class PretrainResult:
     sources: list[SourceUse]
 
 
-def pretrain(config: PretrainConfig, *, resume: bool = False, console: Console | None = None) -> PretrainResult:
+def pretrain(
+    config: PretrainConfig,
+    *,
+    resume: bool = False,
+    console: Console | None = None,
+    callbacks: Sequence[Any] = (),
+) -> PretrainResult:
     """Train by `config` and leave everything in its `output_dir`, the finished model in its `model/`.
 
-    With `resume`, goes on from the folder's newest checkpoint, bit for bit as if it had not stopped. Raises the
-    errors of `yuantune.errors`: a UserError comes before anything is written."""
+    With `resume`, goes on from the folder's newest checkpoint, bit for bit as if it had not stopped. `callbacks`
+    are transformers' own kind, beside ours. Raises the errors of `yuantune.errors`: a UserError comes before
+    anything is written."""
     with RunLock(Path(config.output_dir)) as lock:
-        return _pretrain(config, resume, console, lock)
+        return _pretrain(config, resume, console, callbacks, lock)
 
 
-def _pretrain(config: PretrainConfig, resume: bool, console: Console | None, lock: RunLock) -> PretrainResult:
+def _pretrain(
+    config: PretrainConfig, resume: bool, console: Console | None, callbacks: Sequence[Any], lock: RunLock
+) -> PretrainResult:
     started = time.monotonic()
     console = console or Console(stderr=True, highlight=False, soft_wrap=True)
     folder = Path(config.output_dir)
@@ -122,7 +131,7 @@ def _pretrain(config: PretrainConfig, resume: bool, console: Console | None, loc
     if checkpoint is None:
         run_folder.by_first(args, functools.partial(_begin, folder, lock, config, beginning))
     set_seed(config.train.seed)
-    run = _Run(config, args, model, tokenizer, packer, eval_rows, console, started)
+    run = _Run(config, args, model, tokenizer, packer, eval_rows, console, started, callbacks)
     result = run.train(checkpoint)
     if result["finished"] and writes:
         run_folder.save_result(
@@ -292,6 +301,8 @@ class _Run:
     eval_rows: dict[str, list[Row]]
     console: Console
     started: float
+    further: Sequence[Any]
+    """Callbacks beside ours."""
     signal_number: int = 0
     """Of a signal that came too late to stop the run."""
 
@@ -306,7 +317,7 @@ class _Run:
         folder = Path(self.config.output_dir)
         per_step = rows_per_step_of(self.args) * self.config.data.sequence_length
         bar, stop = ProgressBar(self.console, per_step, unit="tokens", lines=200), StopOnSignal()
-        callbacks = [LogFile(folder, without=("epoch", "runtime")), bar, stop]
+        callbacks = [LogFile(folder, without=("epoch", "runtime")), bar, stop, *self.further]
         minutes = self.config.train.max_minutes
         if minutes is not None:
             callbacks.append(StopAfter(self.started + 60 * minutes))

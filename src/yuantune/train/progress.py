@@ -244,6 +244,22 @@ class StopAfter(TrainerCallback):
         return control
 
 
+class StopAt(TrainerCallback):
+    """Saves a checkpoint and stops behind a step, whatever the config says of its end."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> TrainerControl:
+        """Ask the Trainer for a checkpoint and the end, behind the step."""
+        if state.global_step >= self.step:
+            control.should_save = True
+            control.should_training_stop = True
+        return control
+
+
 def plot_losses(log: list[dict[str, Any]], path: Path) -> None:
     """Draw training and evaluation loss over steps as a PNG."""
     from matplotlib.figure import Figure

@@ -68,14 +68,17 @@ class Prepared:
     eval_records: list[Record]
 
 
-def fine_tune(config: Config, *, resume: bool = False, console: Console | None = None) -> RunResult:
+def fine_tune(
+    config: Config, *, resume: bool = False, console: Console | None = None, callbacks: Sequence[Any] = ()
+) -> RunResult:
     """Train by `config` and leave everything in its `output_dir`.
 
     With `resume`, goes on from the folder's newest checkpoint. Notes and progress go to `console` (default:
-    stderr). Raises the errors of `yuantune.errors`: a UserError comes before anything is written.
+    stderr); `callbacks` are transformers' own kind, beside ours. Raises the errors of `yuantune.errors`: a
+    UserError comes before anything is written.
 
     Under torchrun or `accelerate launch` every process checks; then the first one alone writes and prints."""
-    return run_prepared(config, resume=resume, console=console)[0]
+    return run_prepared(config, resume=resume, console=console, callbacks=callbacks)[0]
 
 
 def run_prepared(
@@ -84,13 +87,14 @@ def run_prepared(
     resume: bool = False,
     console: Console | None = None,
     before: Callable[[PreTrainedModel, Prepared], None] | None = None,
+    callbacks: Sequence[Any] = (),
 ) -> tuple[RunResult, Prepared]:
     """`fine_tune`, with the data that it has read and checked. `before` is called when all is checked and nothing
     written, with the model as it is then: an adapter that has not learnt changes no answer."""
     folder = Path(config.output_dir)
     try:
         with RunLock(folder) as lock:
-            return _run(config, resume, console, before, lock)
+            return _run(config, resume, console, before, callbacks, lock)
     except KeyboardInterrupt:
         begun = (folder / run_folder.CONFIG_FILE).is_file()
         message = "stopped by Ctrl-C" + ("" if begun else " before the first step; nothing was written")
@@ -103,6 +107,7 @@ def _run(
     resume: bool,
     console: Console | None,
     before: Callable[[PreTrainedModel, Prepared], None] | None,
+    callbacks: Sequence[Any],
     lock: RunLock,
 ) -> tuple[RunResult, Prepared]:
     console = console or Console(stderr=True, highlight=False, soft_wrap=True)
@@ -164,7 +169,7 @@ def _run(
     args.distributed_state.wait_for_everyone()  # Nobody writes before all have checked.
     if checkpoint is None:
         run_folder.by_first(args, functools.partial(run_folder.begin, folder, lock, config, card, data.reports))
-    result, signal_number = _train(config, args, model, collator, plan, data, checkpoint, console)
+    result, signal_number = _train(config, args, model, collator, plan, data, checkpoint, callbacks, console)
     if writes:
         save = functools.partial(method.save, model)
         size = trained_bytes(model)
@@ -275,6 +280,7 @@ def _train(
     plan: MemoryPlan,
     data: Prepared,
     checkpoint: Path | None,
+    callbacks: Sequence[Any],
     console: Console,
 ) -> tuple[dict[str, Any], int]:
     """Train, and draw the losses. Returns the fields of `RunResult` that training gives, and the number of a signal
@@ -305,7 +311,7 @@ def _train(
         args=args,
         train_dataset=data.train,
         eval_dataset=data.eval,
-        callbacks=[LogFile(folder), bar, stop],
+        callbacks=[LogFile(folder), bar, stop, *callbacks],
     )
     trainer.note = functools.partial(_note, console)
     trainer.skip_nonfinite = config.train.on_nonfinite == "skip"
