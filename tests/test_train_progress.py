@@ -95,7 +95,7 @@ def test_a_plot_shows_every_loss_and_counts_steps_in_whole_numbers(
     from matplotlib.figure import Figure
 
     drawn: list[Figure] = []
-    monkeypatch.setattr(Figure, "savefig", lambda self, path: drawn.append(self))
+    monkeypatch.setattr(Figure, "savefig", lambda self, file, format: drawn.append(self))
     log = [{"step": step, "loss": 9.0 - step / 100} for step in (1, 2, 3)]
     plot_losses([*log, {"step": 3, "eval_loss": 9.02}], tmp_path / "loss.png")
     axes = drawn[0].axes[0]

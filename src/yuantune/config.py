@@ -85,6 +85,11 @@ class DataSection(Section):
     max_batch_tokens: int | None = Field(default=None, gt=0)
     """Most tokens in one forward pass: a step with more is computed in portions, with the same sums. null: what
     half of the memory holds, by estimate."""
+    max_row_bytes: int = Field(default=64 * 2**20, gt=0)
+    """Longest row (line, table cell, tagged sentence) in bytes; a longer one is named, and not read into memory."""
+    max_file_bytes: int | None = Field(default=None, gt=0)
+    """Largest file of data, in bytes on the disk; null: any. (A JSON document has 1 GiB at most in any case, and a
+    compressed file that unpacks to 200 times its size, beyond 64 MiB, is refused.)"""
     limit: int | None = Field(default=None, gt=0)
     """Use only so many training rows, the first ones; of several data sets, each one's share of them."""
 

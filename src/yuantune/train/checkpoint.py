@@ -92,6 +92,10 @@ def tidy(run: Path) -> None:
     A disk that refuses is left as it is: nothing in these places counts."""
     shutil.rmtree(run / TEMPORARY, ignore_errors=True)
     place = run / FORMER
+    for link in (run / TEMPORARY, place):
+        if link.is_symlink():  # Of ours it is none, and what it leads to is nobody's to clear.
+            with suppress(OSError):
+                link.unlink()
     for former in [*place.iterdir()] if place.is_dir() else []:
         target = run / former.name
         if not flaws(target, hashes=False):

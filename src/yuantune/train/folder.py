@@ -17,7 +17,7 @@ import json
 import shlex
 import shutil
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -175,7 +175,9 @@ def take_up(folder: Path, lock: RunLock, note: Callable[[str], None]) -> Path:
     """Lock a run that goes on, clear what a killed process has left there, and choose the checkpoint: the newest
     one whose files are as they were written. What is passed over for it is noted.
 
-    Raises RunError where another process writes there, or where no checkpoint is whole."""
+    Raises RunError where another process writes there, where no checkpoint is whole, or where something in the
+    folder leads out of it."""
+    refuse_links(folder, folder.iterdir())
     with failures(folder):
         lock.take()
     checkpoints.tidy(folder)
@@ -187,6 +189,21 @@ def take_up(folder: Path, lock: RunLock, note: Callable[[str], None]) -> Path:
     if problems:
         note(f"the run goes on from {checkpoint.name}")
     return checkpoint
+
+
+def refuse_links(run: Path, paths: Iterable[Path]) -> None:
+    """Raises RunError where one of these in a run folder leads out of it: who made the folder would choose what is
+    written over, or removed, elsewhere."""
+    home = run.resolve()
+    problems = [
+        Problem(str(path), f"leads out of the run folder, to {path.resolve()}")
+        for path in paths
+        if path.is_symlink() and not path.resolve().is_relative_to(home)
+    ]
+    if problems:
+        raise RunError(
+            f"{run} is not all in one place", problems=problems, hint="replace the links by what they lead to"
+        )
 
 
 def by_first(args: Any, act: Callable[[], Result]) -> Result:

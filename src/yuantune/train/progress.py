@@ -22,7 +22,7 @@ from rich.progress import (
 )
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from yuantune.data.writing import write_lines
+from yuantune.data.writing import replacing, write_lines
 
 LOG_FILE = "log.jsonl"
 PLOT_FILE = "loss.png"
@@ -261,7 +261,9 @@ class StopAt(TrainerCallback):
 
 
 def plot_losses(log: list[dict[str, Any]], path: Path) -> None:
-    """Draw training and evaluation loss over steps as a PNG."""
+    """Draw training and evaluation loss over steps as a PNG, whole or not at all.
+
+    Raises OSError where the disk refuses."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
@@ -285,4 +287,5 @@ def plot_losses(log: list[dict[str, Any]], path: Path) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     if train or evaluation:
         axes.legend(frameon=False)
-    figure.savefig(path)
+    with replacing(path) as file:
+        figure.savefig(file, format="png")

@@ -233,11 +233,18 @@ def read_records(config: Config, console: Console) -> tuple[list[Record] | Rows,
     be larger than memory."""
     single = config.data.train[0]
     if len(config.data.train) == 1 and single.weight == 1 and (config.data.eval or not config.data.split):
-        rows = Rows(single.path, single.format, strict=True, limit=config.data.limit)
-        return rows, _read_datasets(config.data.eval, config.train.seed, console)
-    train = _read_datasets(config.data.train, config.train.seed, console)
+        rows = Rows(
+            single.path,
+            single.format,
+            strict=True,
+            limit=config.data.limit,
+            row_bytes=config.data.max_row_bytes,
+            file_bytes=config.data.max_file_bytes,
+        )
+        return rows, _read_datasets(config.data.eval, config, console)
+    train = _read_datasets(config.data.train, config, console)
     if config.data.eval:
-        evaluation = _read_datasets(config.data.eval, config.train.seed, console)
+        evaluation = _read_datasets(config.data.eval, config, console)
     elif config.data.split:
         share = config.data.split < 1
         train, evaluation = split(
@@ -251,13 +258,15 @@ def read_records(config: Config, console: Console) -> tuple[list[Record] | Rows,
     return train[: config.data.limit], evaluation
 
 
-def _read_datasets(datasets: list[DatasetSection], seed: int, console: Console) -> list[Record]:
+def _read_datasets(datasets: list[DatasetSection], config: Config, console: Console) -> list[Record]:
     if not datasets:
         return []
     notes: list[str] = []
-    read = [(read_all(each.path, format=each.format, notes=notes), each.weight) for each in datasets]
+    rows, files = config.data.max_row_bytes, config.data.max_file_bytes
+    every = functools.partial(read_all, limit_row_bytes=rows, limit_file_bytes=files, notes=notes)
+    read = [(every(each.path, format=each.format), each.weight) for each in datasets]
     _print_notes(notes, console)
-    return read[0][0] if len(read) == 1 and read[0][1] == 1 else mix(read, seed=seed)
+    return read[0][0] if len(read) == 1 and read[0][1] == 1 else mix(read, seed=config.train.seed)
 
 
 def _print_notes(notes: Sequence[str], console: Console) -> None:
