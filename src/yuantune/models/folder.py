@@ -11,6 +11,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
+from yuantune.data.strict_json import parse_json
 from yuantune.errors import ModelError, Problem
 
 CONFIG = "config.json"
@@ -50,11 +51,9 @@ _MIXTURE = re.compile(r"yuan2(\.0)?-m32", re.IGNORECASE)
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file of a model folder. Raises ModelError where it is none."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = parse_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror}") from None
-    except RecursionError:
-        raise ModelError(f"{path} is not valid JSON: it is nested too deeply") from None
     except ValueError as error:
         raise ModelError(f"{path} is not valid JSON: {error}", hint="download the model again") from None
     if not isinstance(value, dict):
@@ -142,8 +141,8 @@ def damage(file: Path) -> str:
             return f"no safetensors file: its header has {header:,} bytes, and {LONGEST_HEADER:,} are the most"
         stream.seek(8)
         try:
-            table = json.loads(stream.read(header))
-        except (ValueError, RecursionError):
+            table = parse_json(stream.read(header))
+        except ValueError:
             return "no safetensors file: its header is no JSON"
     return header_flaw(table, 8 + header, size)
 

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from yuantune.data.strict_json import parse_json
 from yuantune.data.writing import replacing, sync_folder
 from yuantune.errors import Problem
 
@@ -140,7 +141,7 @@ class Marker:
 
 def read_marker(folder: Path) -> Marker:
     """Raises OSError or ValueError where there is none that can be used."""
-    value = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+    value = parse_json((folder / MARKER).read_text(encoding="utf-8"))
     try:
         files = {str(name): (int(each["size"]), str(each["sha256"])) for name, each in value["files"].items()}
         step = int(value["step"])
@@ -261,7 +262,7 @@ def _cut_short(checkpoint: Path) -> list[Problem]:
 
     state = checkpoint / "trainer_state.json"
     try:
-        written = json.loads(state.read_text(encoding="utf-8"))
+        written = parse_json(state.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         written = None
     if not isinstance(written, dict) or "global_step" not in written:

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from yuantune.data.labels import LabelSchema, gold_labels
 from yuantune.data.record import Labels, Prediction, Record
+from yuantune.data.strict_json import parse_json
 from yuantune.data.writing import write_rows, write_text
 from yuantune.errors import RunError
 from yuantune.infer.expected import read_expected
@@ -173,7 +174,7 @@ def read_evaluation(run: Path, name: str) -> Evaluated:
     Raises RunError where there is none, or it cannot be read."""
     path = run / EVAL_FOLDER / name / PREDICTIONS_FILE
     try:
-        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        lines = [parse_json(line) for line in path.read_text(encoding="utf-8").splitlines()]
         rows = {
             line["source"]: Answered(line["text"], line["gold"], line["labels"])
             for line in lines

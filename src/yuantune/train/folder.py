@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from yuantune.config import AnyConfig, Config, RunConfig
 from yuantune.config_file import build_as, load_as
+from yuantune.data.strict_json import parse_json
 from yuantune.data.writing import obstacle, write_text
 from yuantune.errors import Problem, RunError, WorkFailed, YuantuneError
 from yuantune.train import checkpoint as checkpoints
@@ -236,7 +237,7 @@ def check_same(folder: Path, card: Card, reports: Mapping[str, CheckReport]) -> 
         if before[part] != now[part]
     ]
     try:
-        found = json.loads((folder / CHECK_FILE).read_text(encoding="utf-8"))["train"]
+        found = parse_json((folder / CHECK_FILE).read_text(encoding="utf-8"))["train"]
     except (OSError, ValueError, KeyError, TypeError):
         raise RunError(f"{folder / CHECK_FILE} is missing or damaged", hint="train anew") from None
     for count in ("examples", "supervised_tokens"):

@@ -21,6 +21,7 @@ from torch import nn
 from transformers.trainer_utils import EvalLoopOutput
 
 from yuantune.data.examples import Example
+from yuantune.data.strict_json import parse_json
 from yuantune.data.writing import write_text
 from yuantune.errors import Problem, RunError
 from yuantune.models.loss import supervised_loss
@@ -201,7 +202,7 @@ class RowsTrainer(SupervisedTrainer):
         path = checkpoint / PORTIONS_FILE
         if path.is_file():
             try:
-                state = json.loads(path.read_text(encoding="utf-8"))
+                state = parse_json(path.read_text(encoding="utf-8"))
                 most, checkpointing = state["most_tokens"], bool(state["checkpointing"])
                 self.most_tokens = None if most is None else int(most)
             except (OSError, ValueError, KeyError, TypeError) as error:

@@ -20,6 +20,7 @@ from rich.console import Console
 from yuantune.batch.pack import Packer, Row
 from yuantune.data.corpus import fingerprint
 from yuantune.data.documents import Corpus
+from yuantune.data.strict_json import parse_json
 from yuantune.data.writing import write_text
 from yuantune.errors import ConfigError, Interrupted, ModelError, Problem, RunError
 from yuantune.pretrain_config import PretrainConfig
@@ -266,7 +267,7 @@ def _check_same(folder: Path, beginning: dict[str, Any]) -> None:
     """Raises RunError where base, tokenizer or sources are no longer those that the run began with."""
     path = folder / run_folder.PRETRAINING_FILE
     try:
-        before = json.loads(path.read_text(encoding="utf-8"))
+        before = parse_json(path.read_text(encoding="utf-8"))
         problems = [
             Problem(what, "is not what it was")
             for what in ("base", "config", "tokenizer")

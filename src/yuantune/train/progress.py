@@ -22,6 +22,7 @@ from rich.progress import (
 )
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from yuantune.data.strict_json import parse_json
 from yuantune.data.writing import replacing, write_lines
 
 LOG_FILE = "log.jsonl"
@@ -69,8 +70,8 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     if path.exists():
         for text in path.read_text(encoding="utf-8").splitlines():
             try:
-                lines.append(json.loads(text))
-            except json.JSONDecodeError:
+                lines.append(parse_json(text))
+            except ValueError:
                 break
     return lines
 

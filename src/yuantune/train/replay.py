@@ -6,7 +6,6 @@ step of the newest one; then both are compared. The run's folder is only read.
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any
 from rich.console import Console
 
 from yuantune.config import Config
+from yuantune.data.strict_json import parse_json
 from yuantune.errors import Problem, RunError, WorkFailed
 from yuantune.train import checkpoint as checkpoints
 from yuantune.train import folder as run_folder
@@ -113,7 +113,7 @@ def _train(run: Path, copy: Path, last: int, console: Console) -> None:
 
 def _compare(before: Path, now: Path) -> tuple[list[Problem], list[str]]:
     """What differs between two checkpoints of one step, and the files that were compared."""
-    old = json.loads((before / MARKER).read_text(encoding="utf-8"))
+    old = parse_json((before / MARKER).read_text(encoding="utf-8"))
     was, is_now = read_marker(before).files, read_marker(now).files
     names = [name for name in sorted(was) if name.endswith(COMPARED) and name not in _APART]
     problems = [
@@ -122,7 +122,7 @@ def _compare(before: Path, now: Path) -> tuple[list[Problem], list[str]]:
         if was[name] != is_now.get(name)
     ]
     if problems:
-        new = json.loads((now / MARKER).read_text(encoding="utf-8"))
+        new = parse_json((now / MARKER).read_text(encoding="utf-8"))
         problems += _other_versions(old.get("versions"), new["versions"])
     return problems, names
 
