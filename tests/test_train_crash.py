@@ -82,13 +82,13 @@ def test_the_result_before_is_whole_whatever_fails(tmp_path: Path) -> None:
         return write
 
     result = tmp_path / "adapter"
-    run_folder.save_result(tmp_path, "adapter", save("before"), Tokenizer(), 1)
+    run_folder.save_result(tmp_path, "adapter", save("before"), Tokenizer(), 1, size=9)
     failed = 0
     for number in range(1000):
         faults = Faults(number, ERRORS[number % 3])
         try:
             with faults:
-                run_folder.save_result(tmp_path, "adapter", save("after"), Tokenizer(), 2)
+                run_folder.save_result(tmp_path, "adapter", save("after"), Tokenizer(), 2, size=9)
         except WorkFailed as error:
             failed += 1
             assert error.message.startswith(f"writing to {tmp_path} failed: ")
@@ -97,7 +97,7 @@ def test_the_result_before_is_whole_whatever_fails(tmp_path: Path) -> None:
         if not faults.happened:
             break
         if (result / "adapter_model.safetensors").read_text("utf-8") == "after":
-            run_folder.save_result(tmp_path, "adapter", save("before"), Tokenizer(), 1)
+            run_folder.save_result(tmp_path, "adapter", save("before"), Tokenizer(), 1, size=9)
     assert failed > 15
 
 

@@ -96,7 +96,8 @@ def test_an_accumulation_shares_its_prompt(tmp_path: Path) -> None:
 
 def test_a_step_that_does_not_fit_begins_again(tmp_path: Path, whole: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     notes: list[str] = []
-    run = trainer(tmp_path, 8, 1, note=notes.append)
+    run = trainer(tmp_path, 8, 1)
+    run.note = notes.append
     run.model.train()
     compute, room = step_module.supervised_loss, 33  # The longest row has 31 tokens.
     backward: list[int] = []
@@ -130,7 +131,8 @@ def test_activations_are_computed_again_where_portions_would_cost_more(
 ) -> None:
     """In one portion (the next smaller ones compute the prompt too often), and in portions of single rows."""
     notes: list[str] = []
-    run = trainer(tmp_path, 8, 1, most_tokens=most, may_checkpoint=True, note=notes.append)
+    run = trainer(tmp_path, 8, 1, most_tokens=most, may_checkpoint=True)
+    run.note = notes.append
     compute = step_module.supervised_loss
 
     def full(model: Any, *args: Any, **batch: Any) -> torch.Tensor:
@@ -170,7 +172,9 @@ def test_another_error_is_not_tried_again(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(step_module, "supervised_loss", wrong)
     notes: list[str] = []
     with pytest.raises(RuntimeError, match="shapes"):
-        trainer(tmp_path, 8, 1, note=notes.append).train()
+        run = trainer(tmp_path, 8, 1)
+        run.note = notes.append
+        run.train()
     assert not notes
 
 

@@ -19,6 +19,7 @@ import yuantune
 from yuantune.config import Config
 from yuantune.errors import ConfigError, DataError, Interrupted, ModelError, RunError, TemplateError, WorkFailed
 from yuantune.train import folder as run_folder
+from yuantune.train import space
 from yuantune.train.arguments import training_arguments
 from yuantune.train.run import fine_tune, read_records
 
@@ -439,17 +440,15 @@ def test_no_disk_space(tmp_path: Path, yuan_folder: Path, rows_file: Path, monke
 def test_space_counts_the_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(tmp_path)
     each = 3 * 2**20
-    monkeypatch.setattr(
-        shutil, "disk_usage", lambda path: usage._replace(free=run_folder.RESERVE + 2**20 + 3 * each)
-    )
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=space.RESERVE + 2**20 + 3 * each))
     options = Config.model_validate({"train": {"num_train_epochs": 3}})
-    run_folder.check_space(tmp_path / "run", options, trained_bytes=2**20, steps_per_epoch=17)
+    space.check_space(tmp_path / "run", options, trained_bytes=2**20, steps_per_epoch=17)
     options = Config.model_validate({"train": {"num_train_epochs": 4}})
     with pytest.raises(RunError, match="4 checkpoints"):
-        run_folder.check_space(tmp_path / "run", options, trained_bytes=2**20, steps_per_epoch=17)
-    run_folder.check_space(tmp_path / "run", options, trained_bytes=2**20, steps_per_epoch=17, first_step=17)
+        space.check_space(tmp_path / "run", options, trained_bytes=2**20, steps_per_epoch=17)
+    space.check_space(tmp_path / "run", options, trained_bytes=2**20, steps_per_epoch=17, first_step=17)
     options = Config.model_validate({"train": {"num_train_epochs": 40, "save_total_limit": 2}})
-    run_folder.check_space(tmp_path / "run", options, trained_bytes=2**20, steps_per_epoch=17)
+    space.check_space(tmp_path / "run", options, trained_bytes=2**20, steps_per_epoch=17)
 
 
 def test_one_plain_source_is_walked_through_and_never_read_whole(

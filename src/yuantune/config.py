@@ -85,6 +85,11 @@ class DataSection(Section):
     max_batch_tokens: int | None = Field(default=None, gt=0)
     """Most tokens in one forward pass: a step with more is computed in portions, with the same sums. null: what
     half of the memory holds, by estimate."""
+    max_row_bytes: int = Field(default=64 * 2**20, gt=0)
+    """Longest row (line, table cell, tagged sentence) in bytes; a longer one is named, and not read into memory."""
+    max_file_bytes: int | None = Field(default=None, gt=0)
+    """Largest file of data, in bytes on the disk; null: any. (A JSON document has 1 GiB at most in any case, and a
+    compressed file that unpacks to 200 times its size, beyond 64 MiB, is refused.)"""
     limit: int | None = Field(default=None, gt=0)
     """Use only so many training rows, the first ones; of several data sets, each one's share of them."""
 
@@ -126,7 +131,8 @@ Strategy = Annotated[
 
 
 class StepSection(Section):
-    """What fine-tuning and pretraining share, under the names of transformers.TrainingArguments."""
+    """What fine-tuning and pretraining share, under the names of transformers.TrainingArguments; on_nonfinite is
+    ours."""
 
     per_device_train_batch_size: int = Field(default=12, gt=0)
     """Rows in one forward pass on one device."""
@@ -159,6 +165,10 @@ class StepSection(Section):
     """Muon: decay of the gradient's mean."""
     max_grad_norm: float = Field(default=1.0, ge=0)
     """Gradients are scaled down to this norm; 0 leaves them."""
+    on_nonfinite: Literal["stop", "skip"] = "stop"
+    """A step whose loss or gradient is NaN or infinite: stop ends the run, and names the rows; skip leaves the step
+    out, names them and goes on, ten times in a row at most (each step waits for the GPU then). Under fp16 the loss
+    scaler leaves such steps out in any case."""
     bf16: bool = False
     """Autocast to bfloat16 while training (beside model.dtype, which is the weights' own format)."""
     fp16: bool = False

@@ -110,18 +110,21 @@ def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[tuple[str, ...], str]]:
     try:
         tree = yaml.safe_load(text)
         node = yaml.compose(text, Loader=yaml.SafeLoader)
+        lines = dict(_node_lines(node))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         at = f"{path}:{mark.line + 1}" if mark else str(path)
         what = getattr(error, "problem", None) or str(error)
         raise ConfigError("the config is not valid YAML", problems=[Problem(at, what)]) from None
+    except RecursionError:
+        raise ConfigError(f"{path} is nested too deeply, or within itself") from None
     except ValueError as error:  # What looks like a date and is none: 2024-13-01.
         raise ConfigError(f"{path} holds a value that YAML cannot read: {error}", hint="put it in quotes") from None
     if tree is None:
         return {}, {}
     if not isinstance(tree, dict):
         raise ConfigError(f"{path} holds a {type(tree).__name__}, not options with values")
-    return tree, {location: f"{path}:{line}" for location, line in _node_lines(node)}
+    return tree, {location: f"{path}:{line}" for location, line in lines.items()}
 
 
 def _node_lines(node: yaml.Node | None, prefix: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], int]]:
@@ -140,7 +143,7 @@ def _apply_setting(tree: dict[str, Any], setting: str) -> tuple[str, ...]:
         raise ConfigError(f"--set {setting}: write it as section.option=value, e.g. train.learning_rate=1e-4")
     try:
         value = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError):  # ValueError: what looks like a date and is none.
+    except (yaml.YAMLError, ValueError, RecursionError):  # ValueError: what looks like a date and is none.
         value = text
     branch = tree
     for part in parts[:-1]:

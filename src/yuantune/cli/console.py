@@ -3,15 +3,35 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
+from rich.text import Text
 
 from yuantune.errors import Problem, YuantuneError
 
-out = Console(highlight=False, soft_wrap=True, emoji=False)
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
+"""What a terminal would obey instead of show: control characters but tab and line end, and those that turn the
+direction of writing around."""
+
+
+def visible(text: str) -> str:
+    """`text` with control characters as `\\u001b`, which in JSON is the same character."""
+    return _CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+class PlainConsole(Console):
+    """A console that shows control characters in texts and names, and obeys none."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """rich's, for every string that is printed, or stands in a table."""
+        return super().render_str(visible(text), **options)
+
+
+out = PlainConsole(highlight=False, soft_wrap=True, emoji=False)
 """Standard output: what a pipe would read. (With `emoji`, rich would write `:x:` in a text as a picture.)"""
-err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+err = PlainConsole(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 """Standard error: progress, tables, notes, errors."""
 
 SHOWN = 5

@@ -42,6 +42,8 @@ def evaluate(
     records = read_all(data)
     if not any(record.has_answer for record in records):
         raise DataError(f"{data} holds no answers to compare with", hint="`yuantune extract` answers rows without")
+    name = name or Path(data.replace("#", "-")).stem
+    stage.check_name(run, name)
     extractor = load(run, model=model, device_map=device_map)
     extractor.set(max_new_tokens=max_new_tokens, batch_size=batch_size, constrain=constrain, grounded=grounded)
     try:
@@ -50,7 +52,7 @@ def evaluate(
         err.print(f"note: seen and unseen strings are not told apart: {error}", markup=False)
         seen = None
     done = stage.evaluate(extractor, records, err, seen=seen, free=free)
-    folder = done.save(run, name or Path(data.replace("#", "-")).stem)
+    folder = done.save(run, name)
     assert done.scores is not None
     print_scores({"": done.scores}, f"{run} on {data}")
     if "micro" in done.scores:
@@ -127,7 +129,7 @@ def _print_labels(scores: Mapping[str, Mapping[str, Any]], title: str) -> None:
         micro, rows = score["micro"], score["rows"]
         low, high = (100 * bound for bound in micro["interval"])
         shares = [f"{round(score[share] * rows)}/{rows}" for share in ("valid", "exact")]
-        table.add_row(name, *_percent(micro), f"{low:.1f} to {high:.1f}", *shares)
+        table.add_row(escape(name), *_percent(micro), f"{low:.1f} to {high:.1f}", *shares)
     err.print(table)
 
 
@@ -143,11 +145,12 @@ def _print_text(scores: Mapping[str, Mapping[str, Any]], title: str) -> None:
         # `generate` reads no expected answers: it has answered.
         cells.append(f"{100 * score['token_accuracy']:.1f}" if "token_accuracy" in score else "")
         cells.append(f"{score['perplexity']:.4g}" if "perplexity" in score else "")
-        table.add_row(name, *cells, str(score["rows"]))
+        table.add_row(escape(name), *cells, str(score["rows"]))
     err.print(table)
 
 
 def _print_details(scores: Mapping[str, Any]) -> None:
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(title="by type, by place, by what was seen in training", title_justify="left")
@@ -155,7 +158,7 @@ def _print_details(scores: Mapping[str, Any]) -> None:
     for name in (*_NAMES, "gold", "predicted"):
         table.add_column(name, justify="right")
     for name, counts in scores["per_type"].items():
-        table.add_row(name, *_percent(counts), str(counts["gold"]), str(counts["predicted"]))
+        table.add_row(escape(name), *_percent(counts), str(counts["gold"]), str(counts["predicted"]))
     table.add_section()
     others = {"spans": scores["span"]} | {name: scores[name] for name in ("seen", "unseen") if name in scores}
     for name, counts in others.items():

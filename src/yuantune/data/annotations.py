@@ -94,7 +94,11 @@ def _located(text: str, start: int, end: int, quoted: object) -> tuple[int, int]
         return start, end
     # JavaScript counts UTF-16 units: every character beyond U+FFFF before the span shifts it by one.
     units = text.encode("utf-16-le", "surrogatepass")
-    if 0 <= start < end and units[2 * start : 2 * end].decode("utf-16-le", "replace") == quoted:
+    if (
+        0 <= start < end
+        and 2 * end <= len(units)
+        and units[2 * start : 2 * end].decode("utf-16-le", "replace") == quoted
+    ):
         before = len(units[: 2 * start].decode("utf-16-le", "replace"))
         return before, before + len(quoted)
     if not inside:

@@ -190,7 +190,8 @@ def _turns(row: Mapping[str, object], name: str) -> list[Message]:
             findings.append(f"{where}: expected {role_key} and {content_key}")
             continue
         content = turn[content_key]
-        if (role := _ROLES.get(turn[role_key])) is None:
+        role = _ROLES.get(turn[role_key]) if isinstance(turn[role_key], str) else None
+        if role is None:
             findings.append(f"{where}: unknown {role_key} {turn[role_key]!r} (system, user or assistant)")
         elif not isinstance(content, str):
             findings.append(f"{where}: {content_key} must be a string, found {kind(content)}")

@@ -3,29 +3,62 @@
 from __future__ import annotations
 
 import gzip
+import io
 import lzma
 import shlex
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 from yuantune.data.problems import Problems
 from yuantune.data.record import Source
 
 COMPRESSED = (".gz", ".xz")
 
+UNPACKED_FREELY = 64 << 20
+"""Bytes that any compressed file may hold."""
+UNPACKED_TIMES = 200
+"""So many times its own bytes a larger one may hold: text comes to 3 to 30, nothing but repetition to 1,000."""
 _HEAD = 1 << 16
 _UTF16 = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 
 
 def open_bytes(path: Path) -> IO[bytes]:
-    """`path` opened for reading, decompressed where its suffix says so."""
-    if path.suffix == ".gz":
-        return cast(IO[bytes], gzip.open(path, "rb"))
-    if path.suffix == ".xz":
-        return lzma.open(path, "rb")
-    return path.open("rb")
+    """`path` opened for reading, decompressed where its suffix says so. Raises, also while it is read, what
+    `DAMAGE` lists; so for a small file that unpacks to what would fill the disk or the memory."""
+    if path.suffix not in COMPRESSED:
+        return path.open("rb")
+    unpack: Callable[..., Any] = gzip.open if path.suffix == ".gz" else lzma.open
+    return cast(IO[bytes], io.BufferedReader(_Unpacked(unpack(path, "rb"), path.stat().st_size)))
+
+
+class _Unpacked(io.RawIOBase):
+    """What a compressed file of `size` bytes holds. Raises OSError where that grows beyond what text does."""
+
+    def __init__(self, file: IO[bytes], size: int) -> None:
+        self._file = file
+        self._most = max(UNPACKED_FREELY, size * UNPACKED_TIMES)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._file.seek(offset, whence)
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._file.read(len(buffer))
+        if self._file.tell() > self._most:
+            raise OSError(f"unpacked it has more than {UNPACKED_TIMES} times its bytes, which no text has")
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
 
 
 def suffix_of(path: Path) -> str:

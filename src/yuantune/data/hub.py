@@ -20,7 +20,7 @@ from yuantune.errors import DataError
 _ANSWERS_WITHIN = 5
 """Seconds in which a hub has to answer at all."""
 
-_NAME = re.compile(r"(?:(hf|modelscope):)?([\w.-]+/[\w.-]+)(?:#([\w.\[\]:%+-]+))?")
+_NAME = re.compile(r"(?:(hf|modelscope):)?(\w[\w.-]*/\w[\w.-]*)(?:#([\w.\[\]:%+-]+))?")
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,7 @@ def read(
     *,
     format: str | None = None,
     limit_row_bytes: int = ROW_BYTES,
+    limit_file_bytes: int | None = None,
     notes: list[str] | None = None,
 ) -> Iterator[Record]:
     """Stream the records of `source`.
@@ -58,8 +59,8 @@ def read(
     `source` is a file, a folder (all its data files, in the order of their names), or, where no such path
     exists, a hub name: `org/name`, `hf:org/name`, `modelscope:org/name`, perhaps with `#split`. `format`, one
     of FORMATS, overrides what suffix and content say. A JSON document is loaded whole; everything else is
-    streamed in rows of at most `limit_row_bytes`. What readers decide on their own is appended to `notes`, or
-    logged where that is None.
+    streamed in rows of at most `limit_row_bytes`. A file of more than `limit_file_bytes` on the disk is refused.
+    What readers decide on their own is appended to `notes`, or logged where that is None.
 
     Raises DataError at once where there is nothing to read. Raises DataError *behind the last good row* with
     every problem in the source, each with file and line: so drain the iterator before acting on its rows."""
@@ -67,7 +68,9 @@ def read(
         raise DataError(f"unknown format '{format}'{nearest(format, FORMATS)}; known: {', '.join(FORMATS)}")
     path = Path(source)
     if path.exists():
-        return _read_files(str(source), _data_files(path, format), limit_row_bytes, notes)
+        found = _data_files(path, format)
+        _check_sizes(str(source), [file for file, _ in found], limit_file_bytes)
+        return _read_files(str(source), found, limit_row_bytes, notes)
     name = hub.parse(str(source)) if isinstance(source, str) else None
     if name is None or _meant_as_file(path):
         raise DataError(f"{source}: no such file or folder{_near(path)}")
@@ -82,10 +85,25 @@ def read_all(
     *,
     format: str | None = None,
     limit_row_bytes: int = ROW_BYTES,
+    limit_file_bytes: int | None = None,
     notes: list[str] | None = None,
 ) -> list[Record]:
     """All records of `source`, as `read` gives them. Raises DataError where anything is wrong with them."""
-    return list(read(source, format=format, limit_row_bytes=limit_row_bytes, notes=notes))
+    return list(
+        read(source, format=format, limit_row_bytes=limit_row_bytes, limit_file_bytes=limit_file_bytes, notes=notes)
+    )
+
+
+def _check_sizes(source: str, files: list[Path], limit: int | None) -> None:
+    """Raises DataError that names every file of more than `limit` bytes."""
+    if limit is None:
+        return
+    problems = Problems()
+    for file in files:
+        if (size := file.stat().st_size) > limit:
+            problems.add(file, f"the file has {size:,} bytes, and data.max_file_bytes allows {limit:,}")
+    if problems:
+        raise problems.error(source)
 
 
 def _read_files(
@@ -158,7 +176,7 @@ def _numbered_rows(path: Path, format: str, problems: Problems, limit: int) -> I
     if format == "tsv":
         return csv_rows(path, "\t", problems, limit=limit)
     if format == "parquet":
-        return parquet_rows(path, problems)
+        return parquet_rows(path, problems, limit=limit)
     lines = Lines(path, problems, limit=limit)
     if format == "jsonl":
         return _jsonl_rows(lines, problems)

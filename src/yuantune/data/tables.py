@@ -82,8 +82,9 @@ def _sound_header(header: list[str], delimiter: str, where: Source, problems: Pr
     return len(problems) == before
 
 
-def parquet_rows(path: Path, problems: Problems) -> Iterator[tuple[int, object]]:
-    """The 1-based number of each row, and its values by column; a map column becomes an object."""
+def parquet_rows(path: Path, problems: Problems, *, limit: int) -> Iterator[tuple[int, object]]:
+    """The 1-based number of each row, and its values by column; a map column becomes an object. A row of more than
+    `limit` bytes is a problem, and left out."""
     import pyarrow
     import pyarrow.parquet
 
@@ -91,8 +92,13 @@ def parquet_rows(path: Path, problems: Problems) -> Iterator[tuple[int, object]]
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
             for batch in file.iter_batches(batch_size=_BATCH):
-                for row in batch.to_pylist(maps_as_pydicts="strict"):
+                small = batch.nbytes <= limit
+                for at in range(batch.num_rows):
                     number += 1
-                    yield number, row
+                    row = batch.slice(at, 1)
+                    if small or row.nbytes <= limit:
+                        yield number, row.to_pylist(maps_as_pydicts="strict")[0]
+                    else:
+                        problems.add(Source(str(path), number), f"the row is longer than {limit} bytes")
     except (pyarrow.ArrowException, OSError, KeyError) as error:
         problems.add(Source(str(path), number + 1), f"cannot be read as Parquet: {str(error).splitlines()[0]}")

@@ -317,6 +317,8 @@ def _from_file(path: Path) -> Template:
         where = f"{path}:{mark.line + 1}" if mark else str(path)
         what = getattr(error, "problem", None) or str(error)
         raise TemplateError("the template is not valid YAML", problems=[Problem(where, what)]) from None
+    except RecursionError:
+        raise TemplateError(f"{path} is nested too deeply, or within itself") from None
     except ValueError as error:  # What looks like a date and is none.
         raise TemplateError(
             f"{path} holds a value that YAML cannot read: {error}", hint="put it in quotes"

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from yuantune.data.record import Prediction, Record
+from yuantune.data.strict_json import parse_json
 from yuantune.data.writing import check_target, write_text
 from yuantune.errors import DataError, WorkFailed
 from yuantune.infer.extractor import Extractor
@@ -49,7 +50,7 @@ class Job:
         if not self.partial.exists():
             return 0
         try:
-            begun = json.loads(self.state.read_text(encoding="utf-8"))
+            begun = parse_json(self.state.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             begun = {}
         changed = sorted(key for key in {*begun, *self.identity} if begun.get(key) != self.identity.get(key))

@@ -13,6 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from yuantune.data.strict_json import parse_json
 from yuantune.data.writing import write_text
 from yuantune.errors import RunError
 
@@ -85,7 +86,7 @@ def _is_whole(path: Path) -> bool:
 
 def _parse(path: Path) -> Card:
     """Raises ValueError where the file is no card."""
-    value = json.loads(path.read_text(encoding="utf-8"))
+    value = parse_json(path.read_text(encoding="utf-8"))
     if not isinstance(value, dict):
         raise ValueError(f"it holds a {type(value).__name__}, not an object")
     kinds: dict[str, type] = {"method": str, "max_length": int, "seed": int}

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import shlex
 import struct
 from pathlib import Path
 from typing import Any
 
+from yuantune.data.strict_json import parse_json
 from yuantune.errors import ModelError, Problem
 
 CONFIG = "config.json"
@@ -33,6 +35,15 @@ _WEIGHTS = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
+LONGEST_HEADER = 100_000_000
+"""Bytes of a safetensors header at most, as the safetensors library has it."""
+_BITS = {
+    **dict.fromkeys(("BOOL", "U8", "I8", "F8_E4M3", "F8_E5M2", "F8_E8M0"), 8),
+    **dict.fromkeys(("U16", "I16", "F16", "BF16"), 16),
+    **dict.fromkeys(("U32", "I32", "F32"), 32),
+    **dict.fromkeys(("U64", "I64", "F64", "C64"), 64),
+}
+"""Of an element; of what is not here, safetensors itself has to judge."""
 _VOLATILE = ("_name_or_path", "transformers_version", "dtype", "torch_dtype", "use_cache")
 _MIXTURE = re.compile(r"yuan2(\.0)?-m32", re.IGNORECASE)
 
@@ -40,7 +51,7 @@ _MIXTURE = re.compile(r"yuan2(\.0)?-m32", re.IGNORECASE)
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file of a model folder. Raises ModelError where it is none."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = parse_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror}") from None
     except ValueError as error:
@@ -82,8 +93,13 @@ def weight_files(folder: Path) -> list[Path]:
         if path.is_file():
             if path.suffix != ".json":
                 return [path]
-            shards = read_json(path).get("weight_map", {})
-            return [folder / shard for shard in sorted(set(shards.values()))]
+            shards = read_json(path).get("weight_map")
+            if not isinstance(shards, dict) or not all(isinstance(shard, str) for shard in shards.values()):
+                raise ModelError(f"{path} has no weight_map from tensors to files")
+            names = sorted(set(shards.values()))
+            if outside := [name for name in names if Path(name).name != name or name in ("", "..")]:
+                raise ModelError(f"{path} names a file outside of its folder: {outside[0]!r}")
+            return [folder / name for name in names]
     return []
 
 
@@ -119,17 +135,48 @@ def damage(file: Path) -> str:
             return "only a pointer: the repository was cloned without Git LFS"
         if file.suffix != ".safetensors":
             return "" if size else "the file is empty"
-        if size < 8 or (header := struct.unpack("<Q", head[:8])[0]) > size:
+        if size < 8 or (header := struct.unpack("<Q", head[:8])[0]) > size - 8:
             return "the file is cut short, or is no safetensors file"
+        if header > LONGEST_HEADER:
+            return f"no safetensors file: its header has {header:,} bytes, and {LONGEST_HEADER:,} are the most"
         stream.seek(8)
         try:
-            table = json.loads(stream.read(header))
-            end = (
-                8 + header + max((t["data_offsets"][1] for n, t in table.items() if n != "__metadata__"), default=0)
-            )
-        except (ValueError, TypeError, KeyError, AttributeError):
-            return "no safetensors file"
-    return "" if size >= end else f"the file is cut short: {size:,} of {end:,} bytes"
+            table = parse_json(stream.read(header))
+        except ValueError:
+            return "no safetensors file: its header is no JSON"
+    return header_flaw(table, 8 + header, size)
+
+
+def header_flaw(table: Any, begin: int, size: int) -> str:
+    """What is wrong with the header of a safetensors file of `size` bytes whose tensors begin at `begin`, or an
+    empty string: each tensor has a type, a shape and the bytes that both take, and together they fill the file."""
+    if not isinstance(table, dict):
+        return "no safetensors file: its header is no object"
+    places = []
+    for name, entry in table.items():
+        if name == "__metadata__":
+            continue
+        try:
+            shape, (start, end) = entry["shape"], entry["data_offsets"]
+            bits = _BITS.get(entry["dtype"])
+            counts = [*shape, start, end]
+        except (TypeError, KeyError, ValueError):
+            return f"its header has no type, shape and place for the tensor {name!r}"
+        if not all(type(count) is int and count >= 0 for count in counts) or end < start:
+            return f"its header has an impossible shape or place for the tensor {name!r}"
+        if bits is not None and 8 * (end - start) != bits * math.prod(shape):
+            return f"its header gives the tensor {name!r} {end - start:,} bytes, which its shape does not take"
+        places.append((start, end))
+    places.sort()
+    last = 0
+    for start, end in places:
+        if start != last:
+            return "its header has tensors that overlap, or bytes between them"
+        last = end
+    end = begin + last
+    if size < end:
+        return f"the file is cut short: {size:,} of {end:,} bytes"
+    return "" if size == end else f"the file has {size - end:,} bytes that its header does not know"
 
 
 def refuse_unsupported(name: str, config: dict[str, Any]) -> None:

@@ -32,6 +32,7 @@ NEVER = ("*.py", "*/*", "consolidated*", "training_args.bin")
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM)
 
 _ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_AFTER_HUB = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +47,11 @@ class HubModel:
 
 
 def parse(name: str) -> HubModel | None:
-    """The hub model that `name` means (`org/model`, or anything after `modelscope:` or `hf:`), else None."""
+    """The hub model that `name` means (`org/model`; after `modelscope:` or `hf:` also `model`), else None.
+
+    A name that could lead out of a hub's cache (`hf:../model`) means none."""
     hub, colon, rest = name.partition(":")
-    if colon and hub in HUBS and rest:
+    if colon and hub in HUBS and _AFTER_HUB.fullmatch(rest):
         return HubModel(hub, rest)
     if not _ID.fullmatch(name):
         return None

@@ -128,7 +128,10 @@ def _auto_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
 
 def _check_rows(name: str, tokenizer: PreTrainedTokenizerBase, config: dict[str, Any]) -> None:
-    rows = config.get("vocab_size", config.get("text_config", {}).get("vocab_size"))
+    text_config = config.get("text_config")
+    rows = config.get("vocab_size", text_config.get("vocab_size") if isinstance(text_config, dict) else None)
+    if rows is not None and type(rows) is not int:
+        raise ModelError(f"the config of {name} has vocab_size {rows!r}, which is no number")
     if rows is None or len(tokenizer) <= rows:
         return
     beyond = sorted((index, token) for token, index in tokenizer.get_vocab().items() if index >= rows)
@@ -158,6 +161,7 @@ def load_model(
     Raises ModelError for a model that is not complete, damaged, or not runnable here; nothing that is missing is
     made up."""
     import torch
+    from safetensors import SafetensorError
 
     folder = resolve(name, revision=revision)
     config = model_folder.read_config(folder)
@@ -174,7 +178,7 @@ def load_model(
             f"the weights of {name} are damaged, or hold more than tensors: {_blocked(error)}",
             hint="pickled objects can run code and are never loaded; use a copy of the model in safetensors",
         ) from error
-    except (OSError, ValueError, RuntimeError, ImportError) as error:
+    except (OSError, ValueError, RuntimeError, ImportError, SafetensorError, TypeError, KeyError) as error:
         raise ModelError(f"the model {name} cannot be loaded: {_first_line(error)}") from error
     # What an adapter made from it will call its base.
     on_hub = hub.parse(str(name))

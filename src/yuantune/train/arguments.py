@@ -37,14 +37,14 @@ def muon_of(train: StepSection) -> dict[str, Any] | None:
 
 def make_arguments(output_dir: str, device_map: str, options: dict[str, Any]) -> Any:
     """`transformers.TrainingArguments` for `options` under their own names, but for gradient_checkpointing (see
-    `keep_activations`) and Muon (`muon_of`).
+    `keep_activations`), Muon (`muon_of`) and on_nonfinite, which is ours.
 
     Raises ConfigError for what they refuse, or a device on which the Trainer cannot run."""
     from transformers import TrainingArguments
 
     device = _training_device(device_map)
     options = dict(options)
-    for own in ("gradient_checkpointing", "muon_learning_rate", "muon_momentum"):
+    for own in ("gradient_checkpointing", "muon_learning_rate", "muon_momentum", "on_nonfinite"):
         del options[own]
     if options["optim"] == MUON:
         options["optim"] = "adamw_torch"  # What it is for the other weights (`train/muon.py`).

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from yuantune.data.strict_json import parse_json
 from yuantune.data.writing import replacing, sync_folder
 from yuantune.errors import Problem
 
@@ -92,6 +93,10 @@ def tidy(run: Path) -> None:
     A disk that refuses is left as it is: nothing in these places counts."""
     shutil.rmtree(run / TEMPORARY, ignore_errors=True)
     place = run / FORMER
+    for link in (run / TEMPORARY, place):
+        if link.is_symlink():  # Of ours it is none, and what it leads to is nobody's to clear.
+            with suppress(OSError):
+                link.unlink()
     for former in [*place.iterdir()] if place.is_dir() else []:
         target = run / former.name
         if not flaws(target, hashes=False):
@@ -136,7 +141,7 @@ class Marker:
 
 def read_marker(folder: Path) -> Marker:
     """Raises OSError or ValueError where there is none that can be used."""
-    value = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+    value = parse_json((folder / MARKER).read_text(encoding="utf-8"))
     try:
         files = {str(name): (int(each["size"]), str(each["sha256"])) for name, each in value["files"].items()}
         step = int(value["step"])
@@ -257,7 +262,7 @@ def _cut_short(checkpoint: Path) -> list[Problem]:
 
     state = checkpoint / "trainer_state.json"
     try:
-        written = json.loads(state.read_text(encoding="utf-8"))
+        written = parse_json(state.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         written = None
     if not isinstance(written, dict) or "global_step" not in written:

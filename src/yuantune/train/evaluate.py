@@ -13,6 +13,7 @@ from rich.console import Console
 
 from yuantune.data.labels import LabelSchema, gold_labels
 from yuantune.data.record import Labels, Prediction, Record
+from yuantune.data.strict_json import parse_json
 from yuantune.data.writing import write_rows, write_text
 from yuantune.errors import RunError
 from yuantune.infer.expected import read_expected
@@ -23,6 +24,7 @@ from yuantune.score.compare import Evaluated
 from yuantune.score.evaluation import Answered, Form, evaluate_labels, forms_of
 from yuantune.score.report import ReportRow, report
 from yuantune.score.text import score_text, score_tokens
+from yuantune.train.folder import refuse_links
 from yuantune.train.progress import LOG_FILE, read_log
 
 EVAL_FOLDER = "eval"
@@ -64,6 +66,13 @@ class Evaluation:
             "zh" if any("\u4e00" <= char <= "\u9fff" for name in self.schema.types for char in name) else "en"
         )
         return report(title, self.scores or {}, rows, self.schema, log=log, language=language)
+
+
+def check_name(run: Path, name: str) -> None:
+    """Raises RunError where an evaluation of that name would not be written into the run's own folder."""
+    if name in ("", ".", "..") or set(name) & {"/", "\\", "\0"}:
+        raise RunError(f"{name!r} is no name for an evaluation", hint="give one without slashes: --name NAME")
+    refuse_links(run, (run / EVAL_FOLDER, run / EVAL_FOLDER / name))
 
 
 def evaluate(
@@ -165,7 +174,7 @@ def read_evaluation(run: Path, name: str) -> Evaluated:
     Raises RunError where there is none, or it cannot be read."""
     path = run / EVAL_FOLDER / name / PREDICTIONS_FILE
     try:
-        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        lines = [parse_json(line) for line in path.read_text(encoding="utf-8").splitlines()]
         rows = {
             line["source"]: Answered(line["text"], line["gold"], line["labels"])
             for line in lines

@@ -1,4 +1,4 @@
-"""The run folder: what stands in it, whether a run may begin or go on there, and whether the disk can hold it.
+"""The run folder: what stands in it, and whether a run may begin or go on there.
 
 RUN/config.yaml     every option as it was used
 RUN/yuantune.json   template, labels, base model and tokenizer with hashes, versions, seed
@@ -14,11 +14,10 @@ RUN/.lock           while a process writes
 from __future__ import annotations
 
 import json
-import math
 import shlex
 import shutil
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -27,6 +26,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from yuantune.config import AnyConfig, Config, RunConfig
 from yuantune.config_file import build_as, load_as
+from yuantune.data.strict_json import parse_json
 from yuantune.data.writing import obstacle, write_text
 from yuantune.errors import Problem, RunError, WorkFailed, YuantuneError
 from yuantune.train import checkpoint as checkpoints
@@ -50,6 +50,7 @@ FREE_TO_CHANGE = (
     "train.eval_",
     "train.logging_steps",
     "train.max_steps",
+    "train.on_nonfinite",
     "train.num_train_epochs",
     "train.per_device_eval_batch_size",
     "train.report_to",
@@ -57,8 +58,8 @@ FREE_TO_CHANGE = (
 )
 """Options that may differ on a resume; the rest would silently make another run of it."""
 
-RESERVE = 64 * 2**20
-"""Bytes to leave free for log, plot and the rest of the machine."""
+FEW = 2**20
+"""Bytes for the small files of a checkpoint, and the log."""
 
 _UNWRITTEN = ("PytorchStreamWriter", "inline_container", "iostream error")
 """What torch.save says where the disk refuses."""
@@ -87,11 +88,6 @@ def check_new(folder: Path) -> None:
         )
     if why := obstacle(folder):
         raise RunError(f"the run folder {folder} cannot be made: {why}")
-
-
-def _nearest_place(folder: Path) -> Path:
-    """`folder`, or the nearest folder above it that is there."""
-    return next(path for path in (folder, *folder.absolute().parents) if path.exists())
 
 
 def _without(checkpoint: Path) -> str:
@@ -180,7 +176,9 @@ def take_up(folder: Path, lock: RunLock, note: Callable[[str], None]) -> Path:
     """Lock a run that goes on, clear what a killed process has left there, and choose the checkpoint: the newest
     one whose files are as they were written. What is passed over for it is noted.
 
-    Raises RunError where another process writes there, or where no checkpoint is whole."""
+    Raises RunError where another process writes there, where no checkpoint is whole, or where something in the
+    folder leads out of it."""
+    refuse_links(folder, folder.iterdir())
     with failures(folder):
         lock.take()
     checkpoints.tidy(folder)
@@ -192,6 +190,21 @@ def take_up(folder: Path, lock: RunLock, note: Callable[[str], None]) -> Path:
     if problems:
         note(f"the run goes on from {checkpoint.name}")
     return checkpoint
+
+
+def refuse_links(run: Path, paths: Iterable[Path]) -> None:
+    """Raises RunError where one of these in a run folder leads out of it: who made the folder would choose what is
+    written over, or removed, elsewhere."""
+    home = run.resolve()
+    problems = [
+        Problem(str(path), f"leads out of the run folder, to {path.resolve()}")
+        for path in paths
+        if path.is_symlink() and not path.resolve().is_relative_to(home)
+    ]
+    if problems:
+        raise RunError(
+            f"{run} is not all in one place", problems=problems, hint="replace the links by what they lead to"
+        )
 
 
 def by_first(args: Any, act: Callable[[], Result]) -> Result:
@@ -224,7 +237,7 @@ def check_same(folder: Path, card: Card, reports: Mapping[str, CheckReport]) -> 
         if before[part] != now[part]
     ]
     try:
-        found = json.loads((folder / CHECK_FILE).read_text(encoding="utf-8"))["train"]
+        found = parse_json((folder / CHECK_FILE).read_text(encoding="utf-8"))["train"]
     except (OSError, ValueError, KeyError, TypeError):
         raise RunError(f"{folder / CHECK_FILE} is missing or damaged", hint="train anew") from None
     for count in ("examples", "supervised_tokens"):
@@ -253,42 +266,19 @@ def config_of(folder: Path, kind: type[AnyConfig]) -> AnyConfig:
     return build_as(kind, {**tree, "output_dir": str(folder)})
 
 
-def check_space(
-    folder: Path, config: Config, *, trained_bytes: int, steps_per_epoch: int, first_step: int = 0
-) -> None:
-    """Raises RunError where the disk cannot hold the run's result and its checkpoints after `first_step`.
-
-    `trained_bytes` are those of the trained weights in float32."""
-    total_steps = config.train.max_steps
-    if total_steps <= 0:
-        total_steps = math.ceil(config.train.num_train_epochs * steps_per_epoch)
-    every = {"no": total_steps + 1, "epoch": steps_per_epoch, "steps": config.train.save_steps}
-    interval = every[config.train.save_strategy]
-    interval = interval if interval >= 1 else interval * total_steps
-    count, limit = 0, config.train.save_total_limit
-    if config.train.save_strategy != "no":
-        count = math.ceil(max(total_steps - first_step, 0) / max(interval, 1))
-    if limit is not None and config.eval.every != "no":
-        limit = max(limit, 2)  # The newest, and the best.
-    check_room(folder, count, limit, trained_bytes)
-
-
-def check_room(folder: Path, count: int, limit: int | None, trained_bytes: int) -> None:
-    """Raises RunError where the disk cannot hold `count` checkpoints, of which `limit` are kept, and the result.
-
-    A checkpoint is the trained weights, `trained_bytes` in float32, and AdamW's two moments."""
-    count = count if limit is None else min(count, limit + 1)
-    needed = (3 * count + 1) * trained_bytes + RESERVE
-    free = shutil.disk_usage(_nearest_place(folder)).free
-    if free < needed:
-        raise RunError(
-            f"not enough disk space for {folder}: {free / 2**20:,.0f} MiB are free, "
-            f"{needed / 2**20:,.0f} MiB are needed for {count} checkpoints and the result",
-            hint="free some, choose an output_dir on another disk, or set train.save_total_limit",
-        )
-
-
 # -------------------------------------------------------------------------------------------------- what is written
+
+
+def check_free(folder: Path, name: str, needed: int) -> None:
+    """Raises WorkFailed where the disk of `folder` has no `needed` bytes for `name`, which is about to be written,
+    OSError where the folder is gone. Nothing has been written or removed then."""
+    free = shutil.disk_usage(folder).free
+    if free < needed + FEW:
+        raise WorkFailed(
+            f"not enough disk space for {folder / name}: {free / 2**20:,.1f} MiB are free, "
+            f"{(needed + FEW) / 2**20:,.1f} MiB are needed",
+            hint=f"free some; {resume_hint(folder)}",
+        )
 
 
 def make(folder: Path, lock: RunLock) -> None:
@@ -308,11 +298,15 @@ def begin(folder: Path, lock: RunLock, config: Config, card: Card, reports: Mapp
     card.save(folder)
 
 
-def save_result(folder: Path, name: str, save: Callable[[Path], None], tokenizer: Any, step: int) -> None:
-    """Write the weights after `step`, tokenizer and card into `folder/name`: whole, or not there."""
+def save_result(
+    folder: Path, name: str, save: Callable[[Path], None], tokenizer: Any, step: int, *, size: int
+) -> None:
+    """Write the weights after `step`, which take `size` bytes, tokenizer and card into `folder/name`: whole, or not
+    there. Raises WorkFailed where the disk refuses, or has no room."""
     from yuantune.methods.card import CARD_FILE
 
     with failures(folder):
+        check_free(folder, name, size)
         beside = checkpoints.begin(folder) / name
         try:
             save(beside)
@@ -351,6 +345,11 @@ def failures(folder: Path) -> Iterator[None]:
             raise
         if isinstance(error, RuntimeError) and not any(part in text for part in _UNWRITTEN):
             raise
+        if not folder.is_dir():
+            raise WorkFailed(
+                f"the run folder {folder} is gone: it was moved, removed, or the disk that it is on",
+                hint=f"once it is there again, `{resume_command(folder)}` goes on from its newest whole checkpoint",
+            ) from error
         why = error.strerror if isinstance(error, OSError) and error.strerror else text
         raise WorkFailed(f"writing to {folder} failed: {why}", hint=resume_hint(folder)) from error
 

@@ -38,7 +38,9 @@ class RunLock:
         if self._file is not None:
             return
         while True:
-            file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            # Never through a link: what it leads to would be written over.
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
+            file = os.open(self.path, flags, 0o644)
             try:
                 locked = _lock(file)
                 # Its owner may have removed it since it was opened: that one would lock nothing.

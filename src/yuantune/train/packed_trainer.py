@@ -16,6 +16,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from yuantune.batch.pack import PackedBatch, Packer, Row, collate_rows
+from yuantune.data.strict_json import parse_json
 from yuantune.data.writing import write_text
 from yuantune.errors import RunError
 from yuantune.train.progress import EVAL_OF
@@ -65,7 +66,7 @@ class PackedTrainer(SupervisedTrainer):
 
         Raises RunError where the checkpoint has no place, DataError where a source has become shorter."""
         try:
-            state = json.loads((checkpoint / STREAM_FILE).read_text(encoding="utf-8"))
+            state = parse_json((checkpoint / STREAM_FILE).read_text(encoding="utf-8"))
             place, self._unlogged = state["packer"], (state["loss"], state["logged"])
         except (OSError, ValueError, KeyError) as error:
             raise RunError(

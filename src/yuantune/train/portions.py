@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import gc
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,15 @@ from torch import nn
 from transformers.trainer_utils import EvalLoopOutput
 
 from yuantune.data.examples import Example
+from yuantune.data.strict_json import parse_json
 from yuantune.data.writing import write_text
-from yuantune.errors import RunError
+from yuantune.errors import Problem, RunError
+from yuantune.models.loss import supervised_loss
 from yuantune.models.memory import is_exhausted
 from yuantune.train.arguments import CHECKPOINTING, keep_activations
 from yuantune.train.grouping import Collator
-from yuantune.train.step import AnyBatch, SupervisedTrainer
+from yuantune.train.numbers import described
+from yuantune.train.step import AnyBatch, SupervisedTrainer, computing
 
 COMPUTED_AGAIN = 4 / 3
 """What a step costs with gradient checkpointing: a forward pass beside forward and backward."""
@@ -49,18 +53,18 @@ def cut(rows: Sequence[Example], lay_out: Collator, most_tokens: int | None) -> 
 
 class RowsTrainer(SupervisedTrainer):
     """SupervisedTrainer over examples, which it lays out itself. `most_tokens` are computed at once (None: without
-    a bound); with `may_checkpoint`, gradient checkpointing may be turned on where memory ends; `note` is told."""
+    a bound); with `may_checkpoint`, gradient checkpointing may be turned on where memory ends."""
 
     def __init__(
         self,
         lay_out: Collator,
         most_tokens: int | None = None,
         may_checkpoint: bool = False,
-        note: Callable[[str], None] = lambda text: None,
         **further: Any,
     ) -> None:
-        self.lay_out, self.most_tokens, self.may_checkpoint, self.note = lay_out, most_tokens, may_checkpoint, note
+        self.lay_out, self.most_tokens, self.may_checkpoint = lay_out, most_tokens, may_checkpoint
         self._lowered = False
+        self._rows: Rows = []
         super().__init__(**further, data_collator=list)
 
     # --------------------------------------------------------------------------------------------- the step
@@ -70,9 +74,10 @@ class RowsTrainer(SupervisedTrainer):
         """The micro-batches of a step: all their rows in the last of them, the others empty, so that the Trainer
         counts as many as it asked for."""
         taken = [rows for _, rows in zip(range(num_batches), epoch_iterator, strict=False)]
+        self._rows = [row for rows in taken for row in rows]
         items = self._get_num_items_in_batch([{"weight_S": _learnt(rows)} for rows in taken], device)
         if self.args.world_size == 1 and taken:
-            taken = [[] for _ in taken[1:]] + [[row for rows in taken for row in rows]]
+            taken = [[] for _ in taken[1:]] + [self._rows]
         return taken, items
 
     def training_step(
@@ -98,7 +103,7 @@ class RowsTrainer(SupervisedTrainer):
             model.zero_grad(set_to_none=True)
             _free(self.args.device)
             _set_random_state(state, self.args.device)
-            total = torch.zeros_like(total)
+            total = self._step_loss = torch.zeros_like(total)
             parts = self._smaller(inputs, parts)
 
     def batches_of(self, inputs: Any) -> list[AnyBatch]:
@@ -131,6 +136,32 @@ class RowsTrainer(SupervisedTrainer):
         """From now on activations are computed again, and not kept."""
         self.may_checkpoint = False
         keep_activations(self.args, False)
+
+    # --------------------------------------------------------------------------------------------- the numbers
+    def rows_of_step(self) -> Rows:
+        """This process's rows of the step at hand."""
+        return self._rows
+
+    def at_fault(self, rows: Sequence[Any]) -> list[Problem]:
+        """Those whose loss or gradient is no number, each computed by itself, without dropout."""
+        problems = []
+        state, model = _random_state(self.args.device), self.accelerator.unwrap_model(self.model)
+        model.eval()
+        for row in rows:
+            batch, norm = self._prepare_inputs(self.lay_out([row])), 0.0
+            with computing(model, batch):
+                with self.compute_loss_context_manager():
+                    loss = supervised_loss(model, **batch)
+                if self.args.world_size == 1:  # Else the other processes would have to compute gradients, too.
+                    loss.backward()
+                    gradients = [each.grad for each in model.parameters() if each.grad is not None]
+                    norm = float(torch.nn.utils.get_total_norm(gradients))
+            model.zero_grad(set_to_none=True)
+            value = loss.detach().item()
+            if not (math.isfinite(value) and math.isfinite(norm)):
+                problems.append(Problem(str(row.source), f"by itself, {described(value, norm)}"))
+        _set_random_state(state, self.args.device)
+        return problems
 
     scorer: Callable[[], dict[str, float]] | None = None
     """Scores the model as it is, in every evaluation."""
@@ -171,7 +202,7 @@ class RowsTrainer(SupervisedTrainer):
         path = checkpoint / PORTIONS_FILE
         if path.is_file():
             try:
-                state = json.loads(path.read_text(encoding="utf-8"))
+                state = parse_json(path.read_text(encoding="utf-8"))
                 most, checkpointing = state["most_tokens"], bool(state["checkpointing"])
                 self.most_tokens = None if most is None else int(most)
             except (OSError, ValueError, KeyError, TypeError) as error:

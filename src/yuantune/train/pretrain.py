@@ -20,6 +20,7 @@ from rich.console import Console
 from yuantune.batch.pack import Packer, Row
 from yuantune.data.corpus import fingerprint
 from yuantune.data.documents import Corpus
+from yuantune.data.strict_json import parse_json
 from yuantune.data.writing import write_text
 from yuantune.errors import ConfigError, Interrupted, ModelError, Problem, RunError
 from yuantune.pretrain_config import PretrainConfig
@@ -36,6 +37,7 @@ FREE_TO_CHANGE = (
     "train.eval_",
     "train.logging_steps",
     "train.max_",
+    "train.on_nonfinite",
     "train.per_device_eval_batch_size",
     "train.report_to",
     "train.save_",
@@ -64,16 +66,25 @@ class PretrainResult:
     sources: list[SourceUse]
 
 
-def pretrain(config: PretrainConfig, *, resume: bool = False, console: Console | None = None) -> PretrainResult:
+def pretrain(
+    config: PretrainConfig,
+    *,
+    resume: bool = False,
+    console: Console | None = None,
+    callbacks: Sequence[Any] = (),
+) -> PretrainResult:
     """Train by `config` and leave everything in its `output_dir`, the finished model in its `model/`.
 
-    With `resume`, goes on from the folder's newest checkpoint, bit for bit as if it had not stopped. Raises the
-    errors of `yuantune.errors`: a UserError comes before anything is written."""
+    With `resume`, goes on from the folder's newest checkpoint, bit for bit as if it had not stopped. `callbacks`
+    are transformers' own kind, beside ours. Raises the errors of `yuantune.errors`: a UserError comes before
+    anything is written."""
     with RunLock(Path(config.output_dir)) as lock:
-        return _pretrain(config, resume, console, lock)
+        return _pretrain(config, resume, console, callbacks, lock)
 
 
-def _pretrain(config: PretrainConfig, resume: bool, console: Console | None, lock: RunLock) -> PretrainResult:
+def _pretrain(
+    config: PretrainConfig, resume: bool, console: Console | None, callbacks: Sequence[Any], lock: RunLock
+) -> PretrainResult:
     started = time.monotonic()
     console = console or Console(stderr=True, highlight=False, soft_wrap=True)
     folder = Path(config.output_dir)
@@ -88,6 +99,7 @@ def _pretrain(config: PretrainConfig, resume: bool, console: Console | None, loc
 
     from yuantune.methods import full, trainable_parameters
     from yuantune.models.load import load_tokenizer
+    from yuantune.train.space import check_room, trained_bytes
 
     args = _arguments(config)
     writes = args.process_index == 0
@@ -109,18 +121,20 @@ def _pretrain(config: PretrainConfig, resume: bool, console: Console | None, loc
     check_usable(args, model)
     _, parameters = trainable_parameters(model)
     every = args.save_steps if args.save_steps >= 1 else args.save_steps * args.max_steps
-    count = math.ceil(max(args.max_steps - step_of(checkpoint), 0) / max(every, 1))
-    run_folder.check_room(folder, count, args.save_total_limit, 4 * parameters)
+    left = max(args.max_steps - step_of(checkpoint), 0)
+    check_room(folder, math.ceil(left / max(every, 1)), args.save_total_limit, 4 * parameters)
     _describe(console, config, args, parameters, train)
     _plan_memory(config, args, model, console)
     args.distributed_state.wait_for_everyone()  # Nobody writes before all have checked.
     if checkpoint is None:
         run_folder.by_first(args, functools.partial(_begin, folder, lock, config, beginning))
     set_seed(config.train.seed)
-    run = _Run(config, args, model, tokenizer, packer, eval_rows, console, started)
+    run = _Run(config, args, model, tokenizer, packer, eval_rows, console, started, callbacks)
     result = run.train(checkpoint)
     if result["finished"] and writes:
-        run_folder.save_result(folder, full.FOLDER, run.save_finished, tokenizer, result["steps"])
+        run_folder.save_result(
+            folder, full.FOLDER, run.save_finished, tokenizer, result["steps"], size=trained_bytes(model)
+        )
     args.distributed_state.wait_for_everyone()
     if run.signal_number:
         raise Interrupted(
@@ -247,7 +261,7 @@ def _check_same(folder: Path, beginning: dict[str, Any]) -> None:
     """Raises RunError where base, tokenizer or sources are no longer those that the run began with."""
     path = folder / run_folder.PRETRAINING_FILE
     try:
-        before = json.loads(path.read_text(encoding="utf-8"))
+        before = parse_json(path.read_text(encoding="utf-8"))
         problems = [
             Problem(what, "is not what it was")
             for what in ("base", "config", "tokenizer")
@@ -282,6 +296,8 @@ class _Run:
     eval_rows: dict[str, list[Row]]
     console: Console
     started: float
+    further: Sequence[Any]
+    """Callbacks beside ours."""
     signal_number: int = 0
     """Of a signal that came too late to stop the run."""
 
@@ -296,13 +312,15 @@ class _Run:
         folder = Path(self.config.output_dir)
         per_step = rows_per_step_of(self.args) * self.config.data.sequence_length
         bar, stop = ProgressBar(self.console, per_step, unit="tokens", lines=200), StopOnSignal()
-        callbacks = [LogFile(folder, without=("epoch", "runtime")), bar, stop]
+        callbacks = [LogFile(folder, without=("epoch", "runtime")), bar, stop, *self.further]
         minutes = self.config.train.max_minutes
         if minutes is not None:
             callbacks.append(StopAfter(self.started + 60 * minutes))
         trainer = PackedTrainer(self.packer, self.eval_rows, model=self.model, args=self.args, callbacks=callbacks)
         trainer.save_weights = self.save
         trainer.muon = muon_of(self.config.train)
+        trainer.note = functools.partial(_note, self.console)
+        trainer.skip_nonfinite = self.config.train.on_nonfinite == "skip"
         trainer.remove_callback(PrinterCallback)
         started, before = time.monotonic(), 0
         try:
@@ -312,6 +330,7 @@ class _Run:
                     before = sum(self.packer.drawn)
                 if step_of(checkpoint) < self.args.max_steps:
                     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+                    trainer.check()
                 else:  # All steps are done, and the end was cut short.
                     trainer._load_from_checkpoint(str(checkpoint))
                     trainer.state.global_step = step_of(checkpoint)

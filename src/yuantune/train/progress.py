@@ -22,8 +22,8 @@ from rich.progress import (
 )
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from yuantune.data.writing import write_lines
-from yuantune.errors import WorkFailed
+from yuantune.data.strict_json import parse_json
+from yuantune.data.writing import replacing, write_lines
 
 LOG_FILE = "log.jsonl"
 PLOT_FILE = "loss.png"
@@ -57,16 +57,7 @@ class LogFile(TrainerCallback):
         logs: dict[str, float] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Append one line; the mean since the last start stays out.
-
-        Raises WorkFailed where the loss is no number: nothing that follows could mend the weights. (In float16 the
-        loss scaler leaves such a step out.)"""
-        loss = (logs or {}).get("loss", 0.0)
-        if not math.isfinite(loss) and not args.fp16:
-            raise WorkFailed(
-                f"training diverged: the loss is {loss} at step {state.global_step}",
-                hint="set train.learning_rate lower, or train.warmup_steps higher",
-            )
+        """Append one line; the mean since the last start stays out."""
         if state.is_world_process_zero and logs and "train_loss" not in logs:
             values = {name: value for name, value in logs.items() if not name.endswith(self.without)}
             with self.path.open("a", encoding="utf-8") as file:
@@ -79,8 +70,8 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     if path.exists():
         for text in path.read_text(encoding="utf-8").splitlines():
             try:
-                lines.append(json.loads(text))
-            except json.JSONDecodeError:
+                lines.append(parse_json(text))
+            except ValueError:
                 break
     return lines
 
@@ -254,8 +245,26 @@ class StopAfter(TrainerCallback):
         return control
 
 
+class StopAt(TrainerCallback):
+    """Saves a checkpoint and stops behind a step, whatever the config says of its end."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> TrainerControl:
+        """Ask the Trainer for a checkpoint and the end, behind the step."""
+        if state.global_step >= self.step:
+            control.should_save = True
+            control.should_training_stop = True
+        return control
+
+
 def plot_losses(log: list[dict[str, Any]], path: Path) -> None:
-    """Draw training and evaluation loss over steps as a PNG."""
+    """Draw training and evaluation loss over steps as a PNG, whole or not at all.
+
+    Raises OSError where the disk refuses."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
@@ -279,4 +288,5 @@ def plot_losses(log: list[dict[str, Any]], path: Path) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     if train or evaluation:
         axes.legend(frameon=False)
-    figure.savefig(path)
+    with replacing(path) as file:
+        figure.savefig(file, format="png")

@@ -69,14 +69,17 @@ class Prepared:
     eval_records: list[Record]
 
 
-def fine_tune(config: Config, *, resume: bool = False, console: Console | None = None) -> RunResult:
+def fine_tune(
+    config: Config, *, resume: bool = False, console: Console | None = None, callbacks: Sequence[Any] = ()
+) -> RunResult:
     """Train by `config` and leave everything in its `output_dir`.
 
     With `resume`, goes on from the folder's newest checkpoint. Notes and progress go to `console` (default:
-    stderr). Raises the errors of `yuantune.errors`: a UserError comes before anything is written.
+    stderr); `callbacks` are transformers' own kind, beside ours. Raises the errors of `yuantune.errors`: a
+    UserError comes before anything is written.
 
     Under torchrun or `accelerate launch` every process checks; then the first one alone writes and prints."""
-    return run_prepared(config, resume=resume, console=console)[0]
+    return run_prepared(config, resume=resume, console=console, callbacks=callbacks)[0]
 
 
 def run_prepared(
@@ -85,13 +88,14 @@ def run_prepared(
     resume: bool = False,
     console: Console | None = None,
     before: Callable[[PreTrainedModel, Prepared], None] | None = None,
+    callbacks: Sequence[Any] = (),
 ) -> tuple[RunResult, Prepared]:
     """`fine_tune`, with the data that it has read and checked. `before` is called when all is checked and nothing
     written, with the model as it is then: an adapter that has not learnt changes no answer."""
     folder = Path(config.output_dir)
     try:
         with RunLock(folder) as lock:
-            return _run(config, resume, console, before, lock)
+            return _run(config, resume, console, before, callbacks, lock)
     except KeyboardInterrupt:
         begun = (folder / run_folder.CONFIG_FILE).is_file()
         message = "stopped by Ctrl-C" + ("" if begun else " before the first step; nothing was written")
@@ -104,6 +108,7 @@ def _run(
     resume: bool,
     console: Console | None,
     before: Callable[[PreTrainedModel, Prepared], None] | None,
+    callbacks: Sequence[Any],
     lock: RunLock,
 ) -> tuple[RunResult, Prepared]:
     console = console or Console(stderr=True, highlight=False, soft_wrap=True)
@@ -118,6 +123,7 @@ def _run(
     from yuantune.methods import METHODS, trainable_parameters
     from yuantune.models.load import load_model, load_tokenizer
     from yuantune.train.plan import fitting
+    from yuantune.train.space import check_space, trained_bytes
 
     args = training_arguments(config)
     writes = args.process_index == 0
@@ -152,7 +158,7 @@ def _run(
     check_usable(args, model)
     collator = _collator(config, args, model, tokenizer, data, console)
     plan = _plan_memory(config, args, fits, data, collator, console)
-    run_folder.check_space(
+    check_space(
         folder,
         config,
         trained_bytes=4 * trainable,
@@ -164,10 +170,11 @@ def _run(
     args.distributed_state.wait_for_everyone()  # Nobody writes before all have checked.
     if checkpoint is None:
         run_folder.by_first(args, functools.partial(run_folder.begin, folder, lock, config, card, data.reports))
-    result, signal_number = _train(config, args, model, collator, plan, data, checkpoint, console)
+    result, signal_number = _train(config, args, model, collator, plan, data, checkpoint, callbacks, console)
     if writes:
         save = functools.partial(method.save, model)
-        run_folder.save_result(folder, method.FOLDER, save, tokenizer, result["steps"])
+        size = trained_bytes(model)
+        run_folder.save_result(folder, method.FOLDER, save, tokenizer, result["steps"], size=size)
     args.distributed_state.wait_for_everyone()
     if signal_number:
         raise Interrupted(
@@ -227,11 +234,18 @@ def read_records(config: Config, console: Console) -> tuple[list[Record] | Rows,
     be larger than memory."""
     single = config.data.train[0]
     if len(config.data.train) == 1 and single.weight == 1 and (config.data.eval or not config.data.split):
-        rows = Rows(single.path, single.format, strict=True, limit=config.data.limit)
-        return rows, _read_datasets(config.data.eval, config.train.seed, console)
-    train = _read_datasets(config.data.train, config.train.seed, console)
+        rows = Rows(
+            single.path,
+            single.format,
+            strict=True,
+            limit=config.data.limit,
+            row_bytes=config.data.max_row_bytes,
+            file_bytes=config.data.max_file_bytes,
+        )
+        return rows, _read_datasets(config.data.eval, config, console)
+    train = _read_datasets(config.data.train, config, console)
     if config.data.eval:
-        evaluation = _read_datasets(config.data.eval, config.train.seed, console)
+        evaluation = _read_datasets(config.data.eval, config, console)
     elif config.data.split:
         share = config.data.split < 1
         train, evaluation = split(
@@ -245,13 +259,15 @@ def read_records(config: Config, console: Console) -> tuple[list[Record] | Rows,
     return train[: config.data.limit], evaluation
 
 
-def _read_datasets(datasets: list[DatasetSection], seed: int, console: Console) -> list[Record]:
+def _read_datasets(datasets: list[DatasetSection], config: Config, console: Console) -> list[Record]:
     if not datasets:
         return []
     notes: list[str] = []
-    read = [(read_all(each.path, format=each.format, notes=notes), each.weight) for each in datasets]
+    rows, files = config.data.max_row_bytes, config.data.max_file_bytes
+    every = functools.partial(read_all, limit_row_bytes=rows, limit_file_bytes=files, notes=notes)
+    read = [(every(each.path, format=each.format), each.weight) for each in datasets]
     _print_notes(notes, console)
-    return read[0][0] if len(read) == 1 and read[0][1] == 1 else mix(read, seed=seed)
+    return read[0][0] if len(read) == 1 and read[0][1] == 1 else mix(read, seed=config.train.seed)
 
 
 def _print_notes(notes: Sequence[str], console: Console) -> None:
@@ -274,6 +290,7 @@ def _train(
     plan: MemoryPlan,
     data: Prepared,
     checkpoint: Path | None,
+    callbacks: Sequence[Any],
     console: Console,
 ) -> tuple[dict[str, Any], int]:
     """Train, and draw the losses. Returns the fields of `RunResult` that training gives, and the number of a signal
@@ -300,13 +317,14 @@ def _train(
         collator,
         plan.most_tokens,
         plan.may_turn_on,
-        functools.partial(_note, console),
         model=model,
         args=args,
         train_dataset=data.train,
         eval_dataset=data.eval,
-        callbacks=[LogFile(folder), bar, stop],
+        callbacks=[LogFile(folder), bar, stop, *callbacks],
     )
+    trainer.note = functools.partial(_note, console)
+    trainer.skip_nonfinite = config.train.on_nonfinite == "skip"
     if checkpoint is not None:
         trainer.restore(checkpoint)
     trainer.save_weights = METHODS[config.method].save
@@ -319,6 +337,7 @@ def _train(
     try:
         with stop, run_folder.failures(folder):
             output = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+            trainer.check()
     finally:
         bar.close()
     seconds = time.monotonic() - started

@@ -22,14 +22,17 @@ from transformers.trainer_utils import EvalLoopOutput
 from yuantune.batch.collate import Batch
 from yuantune.batch.layout import GroupedBatch
 from yuantune.batch.pack import PackedBatch
-from yuantune.errors import WorkFailed
+from yuantune.errors import Problem, WorkFailed
 from yuantune.models.allocator import keep_freed_memory
 from yuantune.models.grouped import Layout, grouped
 from yuantune.models.loss import supervised_loss
 from yuantune.models.needed import only_needed
 from yuantune.models.probe import inner
 from yuantune.train import checkpoint
+from yuantune.train.folder import check_free
 from yuantune.train.muon import muon_beside_adamw
+from yuantune.train.numbers import UNCHANGED, Seen, Watch, check_weights, described, diverged
+from yuantune.train.space import bytes_of, trained_bytes
 
 AnyBatch = Batch | GroupedBatch | PackedBatch
 
@@ -45,9 +48,18 @@ class SupervisedTrainer(Trainer):
     optimizer: Any
     muon: dict[str, Any] | None = None
     """Options of Muon, where it moves the hidden matrices."""
+    note: Callable[[str], None] = staticmethod(lambda text: None)
+    """Told what a person should know."""
+    skip_nonfinite: bool = False
+    """Leave out a step whose loss or gradient is no number, instead of ending the run."""
+
+    _step_loss: torch.Tensor
+    _step_tokens: torch.Tensor
 
     def __init__(self, **further: Any) -> None:
         self._beside: Path | None = None
+        self.watch = Watch(lambda text: self.note(text))
+        self._skipped = 0  # Steps left out since the last line of the log.
         super().__init__(**further)
         # The Trainer would remove old checkpoints before the new one is whole, and the last one for the best.
         self.keep, self.args.save_total_limit = self.args.save_total_limit, None
@@ -71,6 +83,7 @@ class SupervisedTrainer(Trainer):
                 # Distributed processes average their gradients; the sum over all of them is wanted.
                 loss = loss_sum * self.accelerator.num_processes / num_items_in_batch
             self.accelerator.backward(loss)
+        self._step_loss = self._step_loss + loss.detach()
         return loss.detach()
 
     def _prepare_inputs(self, inputs: AnyBatch) -> AnyBatch:
@@ -86,7 +99,10 @@ class SupervisedTrainer(Trainer):
     ) -> torch.Tensor | int | None:
         """Supervised weight of a whole optimizer step, over micro-batches and processes."""
         total = sum((batch["weight_S"].sum() for batch in batch_samples), torch.zeros(())).to(device)
-        return self.accelerator.gather(total).sum().clamp(min=1.0)
+        self._step_loss = torch.zeros((), device=device)
+        self._before = self._tr_loss.clone()
+        self._step_tokens = self.accelerator.gather(total).sum()
+        return self._step_tokens.clamp(min=1.0)
 
     def autocast_smart_context_manager(self, cache_enabled: bool | None = True) -> AbstractContextManager[Any]:
         """Around the loss too: the head may be applied outside the model, where accelerate does not lower it."""
@@ -108,13 +124,89 @@ class SupervisedTrainer(Trainer):
         )
         return self.optimizer
 
+    # --------------------------------------------------------------------------------------------- the numbers
+    def rows_of_step(self) -> Sequence[Any]:
+        """What the step at hand learns from; none where rows are not known one by one."""
+        return ()
+
+    def at_fault(self, rows: Sequence[Any]) -> list[Problem]:
+        """Which of these rows give no number by themselves."""
+        return []
+
+    def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
+        """Trainer's: gradients are complete here, and the weights have yet to move. None for a step left out."""
+        norm = super()._get_grad_norm(model, grad_norm)
+        if self.args.fp16:  # The loss scaler leaves such steps out, and its gradients are infinite at first.
+            return norm
+        step, rows = self.state.global_step + 1, self.rows_of_step()
+        if step == 1:
+            self.watch.begin(self.model)
+        loss = self._step_loss
+        if self.args.world_size > 1:  # One decision for all.
+            loss = self.accelerator.reduce(loss, "sum") / self.args.world_size
+        places = [row.source for row in rows]
+        whole = norm.full_tensor() if hasattr(norm, "full_tensor") else torch.as_tensor(norm)
+        self.watch.add(Seen(step, loss, whole.to(loss.device), self._step_tokens, places))
+        if not self.skip_nonfinite and self.args.device.type != "cpu":
+            return norm
+        if (bad := self.watch.look()) is None:
+            self.watch.sound()
+            return norm
+        what = described(bad.loss.item(), bad.norm.item())
+        model.zero_grad(set_to_none=True)
+        problems = self.at_fault(rows) or [Problem(str(place), "is in that step") for place in places]
+        if not self.skip_nonfinite:
+            raise diverged(what, step, problems)
+        self._tr_loss.copy_(self._before)
+        self._skipped += 1
+        self.watch.leave_out(step, what, problems)
+        return None
+
+    def _maybe_log_save_evaluate(self, *args: Any, **more: Any) -> None:
+        """Trainer's, of steps that have been looked at."""
+        if self.control.should_log:
+            self._look()
+        step = self.state.global_step
+        if step == self.args.get_warmup_steps(self.state.max_steps) + UNCHANGED:
+            self.watch.check_moved(self.model, step)
+        self._logged = self._globalstep_last_logged
+        super()._maybe_log_save_evaluate(*args, **more)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Trainer's; its mean counts steps that were left out, whose number is logged."""
+        if self._skipped and "loss" in logs:
+            steps = self.state.global_step - self._logged
+            loss = logs.pop("loss") * steps
+            if steps > self._skipped:
+                logs = {"loss": loss / (steps - self._skipped), **logs}
+            logs["skipped"], self._skipped = self._skipped, 0
+        super().log(logs, start_time)
+
+    def check(self) -> None:
+        """After the last step: raises WorkFailed where a step that has not been looked at gave no number, or where
+        a weight is none."""
+        self._look()
+        check_weights(self.model, self.state.global_step)
+
+    def _look(self) -> None:
+        """At the steps that have not been looked at; the weights have moved since.
+
+        Raises WorkFailed where one of them gave no number."""
+        if (bad := self.watch.look()) is not None:
+            problems = [Problem(str(place), "is in that step") for place in bad.rows]
+            raise diverged(described(bad.loss.item(), bad.norm.item()), bad.step, problems)
+
     # --------------------------------------------------------------------------------------------- checkpoints
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """Trainer's files, whole or absent: each process writes its own beside, and the first one names the folder.
-        An old checkpoint goes when the new one stands."""
+        An old checkpoint goes when the new one stands.
+
+        Raises WorkFailed where a weight is no number, or where the disk has no room for it."""
+        self.check()
         run, name = Path(self.args.output_dir), f"checkpoint-{self.state.global_step}"
         writes = self.args.should_save
         if writes:
+            check_free(run, name, trained_bytes(self.model) + bytes_of(self.optimizer.state_dict()))
             checkpoint.begin(run)
         self.accelerator.wait_for_everyone()
         self._beside = run / checkpoint.TEMPORARY
