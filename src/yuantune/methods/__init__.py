@@ -1,7 +1,7 @@
 """How a model is made trainable, saved and loaded: one module a method, one table of them.
 
-A method is a module with `apply`, `save` and `load`, `FOLDER`, the name of what it saves in a run folder, and
-`NEEDS_BASE`, whether that works only together with the base model.
+A method is a module with `apply`, `save`, `load` and `restore`, `FOLDER`, the name of what it saves in a run
+folder, and `NEEDS_BASE`, whether that works only together with the base model.
 """
 
 from __future__ import annotations
@@ -25,8 +25,10 @@ class Method(Protocol):
 
     FOLDER: str
     NEEDS_BASE: bool
+    restore: Callable[[Any, Path], None] | None
+    """Puts what `save` wrote into a model that `apply` has made; None where the Trainer does it itself."""
 
-    def apply(self, model: PreTrainedModel, options: dict[str, Any]) -> PreTrainedModel:
+    def apply(self, model: PreTrainedModel, options: dict[str, Any], tokenizer: Any = None) -> PreTrainedModel:
         """Make `model` trainable by the method; the random weights are drawn from torch's current state."""
 
     def save(self, model: PreTrainedModel, folder: Path) -> None:

@@ -15,9 +15,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from yuantune.config import Config, LoraSection
+from yuantune.config import Config
 from yuantune.data.examples import Example, ExampleSet
 from yuantune.data.record import Source
+from yuantune.method_config import LoraSection
 from yuantune.study.flops import product_rate, required_flops, synchronize, work_of
 from yuantune.study.subjects import model_of, tokenizer_of
 
@@ -120,7 +121,7 @@ def _ours(job: Job, model: Any, tokenizer: Any, examples: ExampleSet, folder: Pa
     from yuantune.train.grouping import choose_collator
     from yuantune.train.portions import RowsTrainer
 
-    model = lora.apply(model, LoraSection().model_dump())
+    model = lora.apply(model, LoraSection().dump())
     how = "on" if job.recipe == "yuantune" else "off"
     collator, _ = choose_collator(model, [examples], how=how, pad_id=tokenizer.pad_token_id)
     return RowsTrainer(
@@ -194,7 +195,7 @@ def _arguments(job: Job, folder: Path, kind: Any = None, **more: Any) -> Any:
 def _lora_config() -> Any:
     from peft import LoraConfig, TaskType
 
-    return LoraConfig(task_type=TaskType.CAUSAL_LM, **LoraSection().model_dump())
+    return LoraConfig(task_type=TaskType.CAUSAL_LM, **LoraSection().dump())
 
 
 def _row(row: Example) -> dict[str, list[int]]:

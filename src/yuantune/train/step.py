@@ -40,6 +40,10 @@ class SupervisedTrainer(Trainer):
     loss_is_scaled_for_ga = True
     save_weights: Callable[[nn.Module, Path], None]
     """Set by whoever makes the trainer: the `save` of the run's method."""
+    restore_weights: Callable[[nn.Module, Path], None] | None = None
+    """Its `restore`: puts what it has saved into the model as it is. None: the Trainer reads it itself."""
+    faster: tuple[str, float] | None = None
+    """Parameters whose name holds the first learn at the second times the learning rate."""
 
     def __init__(self, **further: Any) -> None:
         self._beside: Path | None = None
@@ -62,6 +66,20 @@ class SupervisedTrainer(Trainer):
                 loss = loss_sum * self.accelerator.num_processes / num_items_in_batch
             self.accelerator.backward(loss)
         return loss.detach()
+
+    def create_optimizer(self, model: nn.Module | None = None) -> Any:
+        """Trainer's, with the parameters that are to learn faster in groups of their own."""
+        new = self.optimizer is None
+        optimizer = super().create_optimizer(model)
+        if new and self.faster is not None:
+            part, ratio = self.faster
+            fast = {id(p) for name, p in (model or self.model).named_parameters() if part in name}
+            for group in list(optimizer.param_groups):
+                chosen = [each for each in group["params"] if id(each) in fast]
+                group["params"] = [each for each in group["params"] if id(each) not in fast]
+                if chosen:
+                    optimizer.add_param_group({**group, "params": chosen, "lr": ratio * group["lr"]})
+        return optimizer
 
     def _prepare_inputs(self, inputs: AnyBatch) -> AnyBatch:
         """Trainer's, which moves tensors only."""
@@ -125,7 +143,22 @@ class SupervisedTrainer(Trainer):
                 problems=problems,
                 hint="training is done; without eval.every, a resume leaves the weights of the last step",
             )
-        super()._load_best_model()
+        if self._restores:
+            self._load_from_checkpoint(str(best))
+        else:
+            super()._load_best_model()
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        """Trainer's, or as the run's method reads it."""
+        if self.restore_weights is not None and self._restores:
+            self.restore_weights(self.accelerator.unwrap_model(model or self.model), Path(resume_from_checkpoint))
+        else:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    @property
+    def _restores(self) -> bool:
+        """Whether weights are read as the run's method does it; sharded ones are accelerate's."""
+        return self.restore_weights is not None and not self.is_fsdp_enabled
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         """Trainer's files; the weights as the run's method writes them."""
