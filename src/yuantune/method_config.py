@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -38,7 +38,15 @@ def _initialisation(value: bool | str) -> bool | str:
     return value
 
 
-class LoraSection(Section):
+class MethodSection(Section):
+    """Options of a method."""
+
+    def dump(self) -> dict[str, Any]:
+        """Those that say how the model is made, for the method's `apply`."""
+        return self.model_dump()
+
+
+class LoraSection(MethodSection):
     """LoRA by PEFT (Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", 2021)."""
 
     r: int = Field(default=8, gt=0)
@@ -87,5 +95,24 @@ class LoraSection(Section):
         return isinstance(self.init_lora_weights, str) and self.init_lora_weights.startswith(("pissa", "olora"))
 
     def dump(self) -> dict[str, Any]:
-        """The options that say how the model is made: those of `peft.LoraConfig`."""
+        """Without what the optimizer alone is told: the options of `peft.LoraConfig`."""
         return self.model_dump(exclude={"loraplus_lr_ratio"})
+
+
+class BottleneckSection(MethodSection):
+    """Bottleneck adapters: small networks behind the parts of a layer (method: bottleneck)."""
+
+    kind: Literal["houlsby", "pfeiffer", "parallel"] = "pfeiffer"
+    """houlsby: behind attention and behind MLP (Houlsby et al., "Parameter-Efficient Transfer Learning for NLP",
+    2019); pfeiffer: behind the MLP only (Pfeiffer et al., "AdapterFusion", 2021); parallel: beside the MLP, on its
+    input (He et al., "Towards a Unified View of Parameter-Efficient Transfer Learning", 2022)."""
+    reduction_factor: float = Field(default=16, gt=0)
+    """The bottleneck is so many times narrower than the model."""
+    non_linearity: Literal["relu", "gelu", "silu", "tanh"] = "relu"
+    """Between down and up projection."""
+    scaling: float = Field(default=1.0, gt=0)
+    """What the adapter adds is multiplied by it; He et al. use 4 beside the MLP."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Dropout in the bottleneck while training."""
+    layers: Layers = None
+    """Only in these decoder layers: [0, 1], [8-15], [-1]. null: in all."""

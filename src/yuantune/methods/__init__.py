@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from yuantune.methods import full, lora
+from yuantune.methods import bottleneck, full, lora
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -38,7 +38,11 @@ class Method(Protocol):
         """The trained model from what `save` wrote in `folder`."""
 
 
-METHODS: dict[str, Method] = {"full": cast(Method, full), "lora": cast(Method, lora)}
+METHODS: dict[str, Method] = {
+    "bottleneck": cast(Method, bottleneck),
+    "full": cast(Method, full),
+    "lora": cast(Method, lora),
+}
 
 
 def trainable_parameters(model: PreTrainedModel) -> tuple[int, int]:

@@ -183,7 +183,8 @@ def weights_dtype(config: Config) -> str:
 
 def method_options(config: Config) -> dict[str, Any]:
     """The options of the chosen method."""
-    return config.lora.dump() if config.method == "lora" else {}
+    section = getattr(config, config.method, None)
+    return {} if section is None else section.dump()
 
 
 # --------------------------------------------------------------------------------------------------- the data
