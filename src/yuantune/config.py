@@ -15,7 +15,7 @@ import yaml
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from yuantune.config_section import Section
-from yuantune.method_config import BottleneckSection, LoraSection
+from yuantune.method_config import BottleneckSection, FreezeSection, IA3Section, LoraSection
 
 
 class ModelSection(Section):
@@ -234,12 +234,14 @@ class Config(RunConfig):
     template: str | dict[str, Any] = "auto"
     """The prompt: auto (by the records' shape), a built-in name (resume-ner, extract, extract-en, plain,
     instruction, chat), a YAML file, or an inline template with `prompt` and `labels`."""
-    method: Literal["lora", "bottleneck", "full"] = "lora"
-    """How the model is made trainable; the section of that name has its options."""
+    method: Literal["lora", "bottleneck", "ia3", "bitfit", "freeze", "full"] = "lora"
+    """How the model is made trainable; the section of that name has its options (bitfit and full have none)."""
     model: ModelSection = Field(default_factory=ModelSection)
     data: DataSection = Field(default_factory=DataSection)
     lora: LoraSection = Field(default_factory=LoraSection)
     bottleneck: BottleneckSection = Field(default_factory=BottleneckSection)
+    ia3: IA3Section = Field(default_factory=IA3Section)
+    freeze: FreezeSection = Field(default_factory=FreezeSection)
     train: TrainSection = Field(default_factory=TrainSection)
     eval: EvalSection = Field(default_factory=EvalSection)
     generate: GenerateSection = Field(default_factory=GenerateSection)
@@ -268,7 +270,9 @@ class Config(RunConfig):
             if not self.lora.modules_to_save:
                 return ""
             return "weights that are trained themselves (lora.modules_to_save)"
-        return f"weights that are trained themselves (method: {self.method})" if self.method == "full" else ""
+        if self.method in ("full", "freeze", "bitfit"):
+            return f"weights that are trained themselves (method: {self.method})"
+        return ""
 
     @model_validator(mode="after")
     def _formats(self) -> Config:

@@ -116,3 +116,19 @@ class BottleneckSection(MethodSection):
     """Dropout in the bottleneck while training."""
     layers: Layers = None
     """Only in these decoder layers: [0, 1], [8-15], [-1]. null: in all."""
+
+
+class IA3Section(MethodSection):
+    """(IA)³ by PEFT: scales on what attention and MLP pass on (method: ia3)."""
+
+    target_modules: list[str] | None = None
+    """Linear layers that are scaled. null: k_proj, v_proj and down_proj; of Yuan2 q_proj too, which makes keys."""
+    feedforward_modules: list[str] | None = None
+    """Those of them whose input is scaled, not their output. null: down_proj."""
+
+
+class FreezeSection(MethodSection):
+    """Only the last layers are trained (method: freeze)."""
+
+    trained_layers: int = Field(default=2, gt=0)
+    """How many decoder layers, counted from the end."""

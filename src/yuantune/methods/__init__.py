@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from yuantune.methods import bottleneck, full, lora
+from yuantune.methods import bitfit, bottleneck, freeze, full, ia3, lora
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -38,11 +38,9 @@ class Method(Protocol):
         """The trained model from what `save` wrote in `folder`."""
 
 
-METHODS: dict[str, Method] = {
-    "bottleneck": cast(Method, bottleneck),
-    "full": cast(Method, full),
-    "lora": cast(Method, lora),
-}
+_MODULES = (bitfit, bottleneck, freeze, full, ia3, lora)
+METHODS: dict[str, Method] = {module.__name__.rpartition(".")[2]: cast(Method, module) for module in _MODULES}
+"""Each method by its name in the config."""
 
 
 def trainable_parameters(model: PreTrainedModel) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,15 +22,17 @@ import torch
 from torch import Tensor
 
 from yuantune.errors import ConfigError, Problem, WorkFailed, nearest
+from yuantune.methods import by_peft
+from yuantune.methods.by_peft import CONFIG_FILE, FOLDER, WEIGHTS_FILE, load
 from yuantune.methods.layers import check_linear, chosen_layers, linear_names
 from yuantune.methods.lean import make_lean
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-FOLDER = "adapter"
+__all__ = ["FOLDER", "NEEDS_BASE", "apply", "load", "restore", "save"]
+
 NEEDS_BASE = True
-_WEIGHTS, _CONFIG = "adapter_model.safetensors", "adapter_config.json"
 
 
 def apply(model: PreTrainedModel, options: dict[str, Any], tokenizer: Any = None) -> PreTrainedModel:
@@ -57,28 +59,24 @@ def apply(model: PreTrainedModel, options: dict[str, Any], tokenizer: Any = None
 
 def save(model: PreTrainedModel, folder: Path) -> None:
     """Write PEFT's adapter files into `folder`, for the base as it was loaded."""
-    # The embedding is frozen and part of the base: PEFT's "auto" would ask a hub whether it was resized.
-    model.save_pretrained(str(folder), save_embedding_layers=False)
+    by_peft.save(model, folder)
     if (begun := vars(model).get("_begun")) is not None:
         _save_difference(folder, begun)
-
-
-def load(load_model: Callable[[Path | None], PreTrainedModel], folder: Path) -> PreTrainedModel:
-    """The base model with the adapter in `folder` on it, for answering."""
-    from peft import PeftModel
-
-    return PeftModel.from_pretrained(load_model(None), str(folder))
 
 
 def restore(model: PreTrainedModel, folder: Path) -> None:
     """Put what `save` wrote into a model that `apply` has made with the same options.
 
     Raises WorkFailed where PiSSA or OLoRA began with something else here than there."""
+    begun = vars(model).get("_begun")
+    if begun is None:
+        by_peft.restore(model, folder)
+        return
     from peft import set_peft_model_state_dict
     from safetensors.torch import load_file
 
-    state = load_file(str(folder / _WEIGHTS))
-    for name, first in (vars(model).get("_begun") or {}).items():
+    state = load_file(str(folder / WEIGHTS_FILE))
+    for name, first in begun.items():
         axis, sign = _JOINED[_kind(name)]
         now, then = state[name].tensor_split(2, axis)
         if not torch.equal(then, sign * first.cpu()):
@@ -112,17 +110,17 @@ def _save_difference(folder: Path, begun: dict[str, Tensor]) -> None:
     """Make of the adapter in `folder` one for the base as it was, of twice the rank, with the same scale."""
     from safetensors.torch import load_file, save_file
 
-    state = load_file(str(folder / _WEIGHTS))
+    state = load_file(str(folder / WEIGHTS_FILE))
     for name, first in begun.items():
         axis, sign = _JOINED[_kind(name)]
         state[name] = torch.cat((state[name], sign * first.cpu()), axis)
-    save_file(state, str(folder / _WEIGHTS), metadata={"format": "pt"})
-    config = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
+    save_file(state, str(folder / WEIGHTS_FILE), metadata={"format": "pt"})
+    config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
     config |= {"init_lora_weights": True, "r": 2 * config["r"]}
     config["lora_alpha"] *= math.sqrt(2) if config["use_rslora"] else 2
     for pattern in ("rank_pattern", "alpha_pattern"):
         config[pattern] = {name: 2 * value for name, value in config[pattern].items()}
-    (folder / _CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True), encoding="utf-8")
+    (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2, sort_keys=True), encoding="utf-8")
 
 
 # ------------------------------------------------------------------------------------------------ what is trained
