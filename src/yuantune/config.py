@@ -12,15 +12,10 @@ from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-
-class Section(BaseModel):
-    """A group of options: unknown names are refused, docstrings become the option's description."""
-
-    model_config = ConfigDict(
-        extra="forbid", use_attribute_docstrings=True, validate_default=True, allow_inf_nan=False
-    )
+from yuantune.config_section import Section
+from yuantune.method_config import BottleneckSection, FreezeSection, IA3Section, LoraSection
 
 
 class ModelSection(Section):
@@ -98,23 +93,6 @@ class DataSection(Section):
         if self.split > 1 and not self.split.is_integer():
             raise ValueError(f"data.split is a share below 1 or a whole number of rows, not {self.split}")
         return self
-
-
-SEVEN_PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-
-
-class LoraSection(Section):
-    """LoRA by PEFT (Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", 2021)."""
-
-    r: int = Field(default=8, gt=0)
-    """Rank of the update."""
-    lora_alpha: int = Field(default=32, gt=0)
-    """The update is scaled by lora_alpha / r."""
-    lora_dropout: float = Field(default=0.1, ge=0, lt=1)
-    """Dropout on the update's input while training."""
-    target_modules: list[str] | str = Field(default_factory=lambda: list(SEVEN_PROJECTIONS))
-    """Which linear layers get an update: a list of names, or all-linear. In Yuan2, q_proj and k_proj each
-    serve half the attention heads: keep both."""
 
 
 def _steps(value: int) -> int:
@@ -271,11 +249,14 @@ class Config(RunConfig):
     template: str | dict[str, Any] = "auto"
     """The prompt: auto (by the records' shape), a built-in name (resume-ner, extract, extract-en, plain,
     instruction, chat), a YAML file, or an inline template with `prompt` and `labels`."""
-    method: Literal["lora", "full"] = "lora"
-    """How the model is made trainable."""
+    method: Literal["lora", "bottleneck", "ia3", "bitfit", "freeze", "full"] = "lora"
+    """How the model is made trainable; the section of that name has its options (bitfit and full have none)."""
     model: ModelSection = Field(default_factory=ModelSection)
     data: DataSection = Field(default_factory=DataSection)
     lora: LoraSection = Field(default_factory=LoraSection)
+    bottleneck: BottleneckSection = Field(default_factory=BottleneckSection)
+    ia3: IA3Section = Field(default_factory=IA3Section)
+    freeze: FreezeSection = Field(default_factory=FreezeSection)
     train: TrainSection = Field(default_factory=TrainSection)
     eval: EvalSection = Field(default_factory=EvalSection)
     generate: GenerateSection = Field(default_factory=GenerateSection)
@@ -294,14 +275,36 @@ class Config(RunConfig):
             self.train.eval_steps = self.train.save_steps = float(every)
         return self
 
+    @property
+    def wide(self) -> str:
+        """Which of the model's own weights training changes, so that they are float32 by default; empty: none."""
+        if self.method == "lora":
+            if self.lora.changes_base:
+                how = self.lora.init_lora_weights
+                return f"weights that an update is taken out of (lora.init_lora_weights: {how})"
+            if not self.lora.modules_to_save:
+                return ""
+            return "weights that are trained themselves (lora.modules_to_save)"
+        if self.method in ("full", "freeze", "bitfit"):
+            return f"weights that are trained themselves (method: {self.method})"
+        return ""
+
+    @model_validator(mode="after")
+    def _one_pace(self) -> Config:
+        if self.method == "lora" and self.lora.loraplus_lr_ratio is not None and self.train.optim == "muon":
+            raise ValueError("lora.loraplus_lr_ratio needs an optimizer of transformers, not train.optim: muon")
+        return self
+
     @model_validator(mode="after")
     def _formats(self) -> Config:
-        if self.method == "full" and (
-            self.model.dtype == "float16" or (self.train.fp16 and self.model.dtype == "bfloat16")
-        ):
+        dtype, wide = self.model.dtype, self.wide
+        if self.method == "lora" and self.lora.changes_base and dtype not in ("auto", "float32"):
             raise ValueError(
-                f"model.dtype: {self.model.dtype}: weights that are trained themselves (method: full) cannot be "
-                "float16, nor bfloat16 beside train.fp16; say float32"
+                f"model.dtype: {dtype}: {wide} are float32: another format rounds what is left of them"
+            )
+        if wide and (dtype == "float16" or (self.train.fp16 and dtype == "bfloat16")):
+            raise ValueError(
+                f"model.dtype: {dtype}: {wide} cannot be float16, nor bfloat16 beside train.fp16; say float32"
             )
         return self
 

@@ -11,7 +11,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from yuantune.config import RunConfig, Section, StepSection, as_paths
+from yuantune.config import RunConfig, StepSection, as_paths
+from yuantune.config_section import Section
 
 
 class PretrainModelSection(Section):

@@ -1,7 +1,7 @@
 """How a model is made trainable, saved and loaded: one module a method, one table of them.
 
-A method is a module with `apply`, `save` and `load`, `FOLDER`, the name of what it saves in a run folder, and
-`NEEDS_BASE`, whether that works only together with the base model.
+A method is a module with `apply`, `save`, `load` and `restore`, `FOLDER`, the name of what it saves in a run
+folder, and `NEEDS_BASE`, whether that works only together with the base model.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from yuantune.methods import full, lora
+from yuantune.methods import bitfit, bottleneck, freeze, full, ia3, lora
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -25,8 +25,10 @@ class Method(Protocol):
 
     FOLDER: str
     NEEDS_BASE: bool
+    restore: Callable[[Any, Path], None] | None
+    """Puts what `save` wrote into a model that `apply` has made; None where the Trainer does it itself."""
 
-    def apply(self, model: PreTrainedModel, options: dict[str, Any]) -> PreTrainedModel:
+    def apply(self, model: PreTrainedModel, options: dict[str, Any], tokenizer: Any = None) -> PreTrainedModel:
         """Make `model` trainable by the method; the random weights are drawn from torch's current state."""
 
     def save(self, model: PreTrainedModel, folder: Path) -> None:
@@ -36,7 +38,9 @@ class Method(Protocol):
         """The trained model from what `save` wrote in `folder`."""
 
 
-METHODS: dict[str, Method] = {"full": cast(Method, full), "lora": cast(Method, lora)}
+_MODULES = (bitfit, bottleneck, freeze, full, ia3, lora)
+METHODS: dict[str, Method] = {module.__name__.rpartition(".")[2]: cast(Method, module) for module in _MODULES}
+"""Each method by its name in the config."""
 
 
 def trainable_parameters(model: PreTrainedModel) -> tuple[int, int]:

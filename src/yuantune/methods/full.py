@@ -11,9 +11,11 @@ if TYPE_CHECKING:
 
 FOLDER = "model"
 NEEDS_BASE = False
+restore = None
+"""The Trainer reads a model folder itself."""
 
 
-def apply(model: PreTrainedModel, options: dict[str, Any]) -> PreTrainedModel:
+def apply(model: PreTrainedModel, options: dict[str, Any], tokenizer: Any = None) -> PreTrainedModel:
     """Make every floating-point weight trainable; `options` are none."""
     for parameter in model.parameters():
         parameter.requires_grad_(parameter.is_floating_point())

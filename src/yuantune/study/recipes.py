@@ -15,9 +15,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from yuantune.config import Config, LoraSection
+from yuantune.config import Config
 from yuantune.data.examples import Example, ExampleSet
 from yuantune.data.record import Source
+from yuantune.method_config import LoraSection
 from yuantune.study.flops import product_rate, required_flops, synchronize, work_of
 from yuantune.study.subjects import model_of, tokenizer_of
 
@@ -136,7 +137,7 @@ def trainer_of(
         examples,
         folder,
         [] if batches is None else batches,
-        options.model_dump(),
+        options.dump(),
         arguments or {},
     )
 

@@ -149,7 +149,7 @@ def _run(
     set_seed(config.train.seed)
     method = METHODS[config.method]
     fits = fitting(model, args.device, full=config.method == "full", r=config.lora.r)
-    model = method.apply(model, method_options(config))
+    model = method.apply(model, method_options(config), tokenizer)
     trainable, parameters = trainable_parameters(model)
     console.print(
         f"trainable params: {trainable:,d} || all params: {parameters:,d} || "
@@ -186,14 +186,13 @@ def _run(
 
 def weights_dtype(config: Config) -> str:
     """`model.dtype` with auto resolved: float32 where the weights themselves are trained."""
-    if config.model.dtype == "auto" and config.method == "full":
-        return "float32"
-    return config.model.dtype
+    return "float32" if config.model.dtype == "auto" and config.wide else config.model.dtype
 
 
 def method_options(config: Config) -> dict[str, Any]:
     """The options of the chosen method."""
-    return config.lora.model_dump() if config.method == "lora" else {}
+    section = getattr(config, config.method, None)
+    return {} if section is None else section.dump()
 
 
 # --------------------------------------------------------------------------------------------------- the data
@@ -327,7 +326,10 @@ def _train(
     trainer.skip_nonfinite = config.train.on_nonfinite == "skip"
     if checkpoint is not None:
         trainer.restore(checkpoint)
-    trainer.save_weights = METHODS[config.method].save
+    method = METHODS[config.method]
+    trainer.save_weights, trainer.restore_weights = method.save, method.restore
+    if config.method == "lora" and config.lora.loraplus_lr_ratio is not None:
+        trainer.faster = ("lora_B", config.lora.loraplus_lr_ratio)
     trainer.muon = muon_of(config.train)
     if config.eval.every != "no":
         _score_while_training(trainer, config, args, model, data)

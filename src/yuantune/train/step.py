@@ -45,6 +45,10 @@ class SupervisedTrainer(Trainer):
     loss_is_scaled_for_ga = True
     save_weights: Callable[[nn.Module, Path], None]
     """Set by whoever makes the trainer: the `save` of the run's method."""
+    restore_weights: Callable[[nn.Module, Path], None] | None = None
+    """Its `restore`: puts what it has saved into the model as it is. None: the Trainer reads it itself."""
+    faster: tuple[str, float] | None = None
+    """Parameters whose name holds the first learn at the second times the learning rate."""
     optimizer: Any
     muon: dict[str, Any] | None = None
     """Options of Muon, where it moves the hidden matrices."""
@@ -111,18 +115,33 @@ class SupervisedTrainer(Trainer):
 
     # --------------------------------------------------------------------------------------------- the optimizer
     def create_optimizer(self, model: Any = None) -> Any:
-        """Trainer's, or Muon beside AdamW."""
-        if self.muon is None or self.optimizer is not None:
+        """Trainer's, or Muon beside AdamW; parameters that are to learn faster are in groups of their own."""
+        if self.optimizer is not None:
             return super().create_optimizer(model)
         args = self.args
-        self.optimizer = muon_beside_adamw(
-            self.model,
-            self.get_decay_parameter_names(self.model),
-            muon=self.muon,
-            adamw={"lr": args.learning_rate, "betas": (args.adam_beta1, args.adam_beta2), "eps": args.adam_epsilon},
-            decay=args.weight_decay,
-        )
-        return self.optimizer
+        if self.muon is not None:
+            self.optimizer = muon_beside_adamw(
+                self.model,
+                self.get_decay_parameter_names(self.model),
+                muon=self.muon,
+                adamw={
+                    "lr": args.learning_rate,
+                    "betas": (args.adam_beta1, args.adam_beta2),
+                    "eps": args.adam_epsilon,
+                },
+                decay=args.weight_decay,
+            )
+            return self.optimizer
+        optimizer = super().create_optimizer(model)
+        if self.faster is not None:
+            part, ratio = self.faster
+            fast = {id(p) for name, p in (model or self.model).named_parameters() if part in name}
+            for group in list(optimizer.param_groups):
+                chosen = [each for each in group["params"] if id(each) in fast]
+                group["params"] = [each for each in group["params"] if id(each) not in fast]
+                if chosen:
+                    optimizer.add_param_group({**group, "params": chosen, "lr": ratio * group["lr"]})
+        return optimizer
 
     # --------------------------------------------------------------------------------------------- the numbers
     def rows_of_step(self) -> Sequence[Any]:
@@ -242,7 +261,22 @@ class SupervisedTrainer(Trainer):
                 problems=problems,
                 hint="training is done; without eval.every, a resume leaves the weights of the last step",
             )
-        super()._load_best_model()
+        if self._restores:
+            self._load_from_checkpoint(str(best))
+        else:
+            super()._load_best_model()
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        """Trainer's, or as the run's method reads it."""
+        if self.restore_weights is not None and self._restores:
+            self.restore_weights(self.accelerator.unwrap_model(model or self.model), Path(resume_from_checkpoint))
+        else:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    @property
+    def _restores(self) -> bool:
+        """Whether weights are read as the run's method does it; sharded ones are accelerate's."""
+        return self.restore_weights is not None and not self.is_fsdp_enabled
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         """Trainer's files; the weights as the run's method writes them."""

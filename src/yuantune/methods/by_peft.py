@@ -1,0 +1,34 @@
+"""What the methods that PEFT does have in common: its files, written and read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+FOLDER = "adapter"
+WEIGHTS_FILE, CONFIG_FILE = "adapter_model.safetensors", "adapter_config.json"
+
+
+def save(model: PreTrainedModel, folder: Path) -> None:
+    """Write PEFT's adapter files into `folder`."""
+    # The embedding is frozen and part of the base: PEFT's "auto" would ask a hub whether it was resized.
+    model.save_pretrained(str(folder), save_embedding_layers=False)
+
+
+def load(load_model: Callable[[Path | None], PreTrainedModel], folder: Path) -> PreTrainedModel:
+    """The base model with the adapter in `folder` on it, for answering."""
+    from peft import PeftModel
+
+    return PeftModel.from_pretrained(load_model(None), str(folder))
+
+
+def restore(model: PreTrainedModel, folder: Path) -> None:
+    """Put what `save` wrote into a model that was made with the same options."""
+    from peft import set_peft_model_state_dict
+    from safetensors.torch import load_file
+
+    set_peft_model_state_dict(model, load_file(str(folder / WEIGHTS_FILE)))
