@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test test-gpu check format bench wheel clean
+.PHONY: setup demo test test-gpu torture fuzz check format bench wheel clean
 
 setup: $(READY)
 
@@ -26,6 +26,12 @@ test: $(READY)  ## Run the tests
 test-gpu: $(READY)  ## On a machine with a CUDA GPU: exactness there, and the bench
 	$(BIN)/pytest -m gpu
 	$(BIN)/yuantune bench train --device cuda
+
+torture: $(READY)  ## Kill 100 trainings and 50 extractions, and compare what they end with; TORTURE="--train-kills 3" for less
+	$(BIN)/python -W ignore -m tests.torture $(TORTURE)
+
+fuzz: $(READY)  ## 20,000 examples for each property of readers, templates, scores and constraint
+	YUANTUNE_HYPOTHESIS=fuzz $(BIN)/pytest tests/test_fuzz.py tests/test_infer_constraint.py
 
 check: $(READY)  ## Format, lint, types, and who may import whom
 	$(BIN)/ruff format --check src tests recipes

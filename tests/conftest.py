@@ -11,7 +11,9 @@ from hypothesis import settings
 
 # A shared machine is slow at times, and no test asserts time.
 settings.register_profile("yuantune", deadline=None)
-settings.load_profile("yuantune")
+# `make fuzz`.
+settings.register_profile("fuzz", deadline=None, max_examples=20_000)
+settings.load_profile(os.environ.get("YUANTUNE_HYPOTHESIS", "yuantune"))
 
 # A test never asks a hub: what is not in the repository or in $YUANTUNE_TEST_DATA does not exist.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -52,16 +54,14 @@ def rows_file(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture(scope="session")
-def yuan_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny Yuan2 with random weights and the built-in model's tokenizer."""
+def write_tiny_yuan(folder: Path) -> None:
+    """Write a tiny Yuan2 with random weights and the built-in model's tokenizer."""
     import torch
 
     from yuantune.models.load import load_tokenizer
     from yuantune.models.yuan2.config import YuanConfig
     from yuantune.models.yuan2.model import YuanForCausalLM
 
-    folder = tmp_path_factory.mktemp("models") / "tiny-yuan"
     tokenizer = load_tokenizer("yuan2-mini")
     config = YuanConfig(
         vocab_size=8192,
@@ -78,6 +78,13 @@ def yuan_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     YuanForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+
+
+@pytest.fixture(scope="session")
+def yuan_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Yuan2 with random weights and the built-in model's tokenizer."""
+    folder = tmp_path_factory.mktemp("models") / "tiny-yuan"
+    write_tiny_yuan(folder)
     return folder
 
 

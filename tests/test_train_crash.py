@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import multiprocessing
-import os
 import random
 import shutil
-import signal
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +11,13 @@ import peft.peft_model
 import pytest
 import torch
 
-from tests.conftest import ROWS
 from tests.faults import ERRORS, Faults
 from tests.test_train_portions import trainer
+from tests.torture import Counts, Extracted, Torture, starter
 from yuantune.errors import WorkFailed
 from yuantune.methods import lora
 from yuantune.train import folder as run_folder
-from yuantune.train.checkpoint import MARKER, TEMPORARY, checkpoints, examine, flaws, newest_whole, step_of, tidy
+from yuantune.train.checkpoint import MARKER, examine, flaws, newest_whole, tidy
 
 NATIVE = ((torch, "save"), (peft.peft_model, "safe_save_file"))
 
@@ -119,89 +113,30 @@ def test_the_best_checkpoint_is_compared_with_its_hashes(tmp_path: Path) -> None
 
 # ----------------------------------------------------------------------------------------------------- kills
 
-KILLS = 6
 
-
-def yuantune_command(words: list[str], said: Path) -> None:
-    """`yuantune WORDS` in this process, what it says going to a file."""
-    from yuantune.cli import main
-
-    with said.open("w", encoding="utf-8") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-    sys.argv = ["yuantune", *words]
-    main()
+@pytest.fixture(scope="module")
+def torture(tmp_path_factory: pytest.TempPathFactory, yuan_folder: Path) -> Torture:
+    """A few of the kills of `tests/torture.py`."""
+    return Torture(tmp_path_factory.mktemp("torture"), yuan_folder, starter(), random.Random(6), texts=280)
 
 
 @pytest.fixture(scope="module")
-def processes() -> Any:
-    """Starts processes out of one that has imported everything: importing takes longer than the runs."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.test_train_crash", "yuantune.cli", "yuantune.train.portions", "peft"])
-    return context
+def whole(torture: Torture) -> Path:
+    return torture.begin()
 
 
-def test_a_run_that_is_killed_again_and_again_ends_as_one_that_was_not(
-    tmp_path: Path, yuan_folder: Path, processes: Any
-) -> None:
-    """SIGKILL from outside, most of them while a checkpoint is written; at once another process goes on. No
-    checkpoint that was whole is lost, none is half, and the adapter and the log end bit for bit the same."""
-    data = tmp_path / "rows.jsonl"
-    lines = [json.dumps({"text": text, "labels": labels}, ensure_ascii=False) + "\n" for text, labels in ROWS]
-    data.write_text("".join(lines), "utf-8")
-
-    def begin(run: Path, resume: bool) -> Any:
-        config = tmp_path / f"{run.name}.yaml"
-        config.write_text(
-            f"output_dir: {run}\ntemplate: resume-ner\n"
-            f"model: {{name: {yuan_folder}, dtype: float32, device_map: cpu}}\ndata: {{train: {data}}}\n"
-            "lora: {r: 2}\n"
-            "train: {per_device_train_batch_size: 1, gradient_accumulation_steps: 2, num_train_epochs: 4,\n"
-            "  learning_rate: 1e-2, save_strategy: steps, save_steps: 1, save_total_limit: 2}\n",
-            "utf-8",
-        )
-        words = ["train", str(run), "--resume"] if resume else ["train", str(config)]
-        process = processes.Process(target=yuantune_command, args=(words, tmp_path / "said"))
-        process.start()
-        return process
-
-    whole, run = tmp_path / "whole", tmp_path / "run"
-    process = begin(whole, resume=False)
-    process.join()
-    assert process.exitcode == 0, (tmp_path / "said").read_text("utf-8")
-
-    chance = random.Random(6)
-    inside = 0
-    newest: Path | None = None
-    for kill in range(KILLS):
-        process = begin(run, resume=newest is not None)
-        # Some saves go by first; the last kill comes at any time.
-        wanted = step_of(newest) + chance.randrange(2)
-        while process.is_alive() and max(checkpoints(run), default=0) < wanted:
-            process.join(0.001)
-        while process.is_alive() and kill < KILLS - 1 and not (run / TEMPORARY).is_dir():
-            pass
-        process.join(chance.random() * (0.02 if kill < KILLS - 1 else 0.2))
-        os.kill(process.pid, signal.SIGKILL)
-        process.join()
-        assert process.exitcode == -signal.SIGKILL, (tmp_path / "said").read_text("utf-8")
-        inside += (run / TEMPORARY).is_dir()
-        marked = [path for path in checkpoints(run).values() if (path / MARKER).exists()]
-        assert [flaws(path) for path in marked] == [[] for _ in marked]
-        after, _ = newest_whole(run)
-        assert step_of(after) >= step_of(newest)
-        if after is None:  # Killed before the first checkpoint: it begins anew.
-            shutil.rmtree(run, ignore_errors=True)
-        newest = after
-    assert inside >= 2
-    process = begin(run, resume=newest is not None)
-    process.join()
-    assert process.exitcode == 0, (tmp_path / "said").read_text("utf-8")
-
-    def ending(folder: Path) -> list[str]:
-        files = (folder / "adapter" / "adapter_model.safetensors", folder / "log.jsonl")
-        return [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
-
-    assert ending(run) == ending(whole)
+def test_a_run_that_is_killed_again_and_again_ends_as_one_that_was_not(torture: Torture, whole: Path) -> None:
+    """No checkpoint that was whole is lost, none is half, and adapter and log end bit for bit the same."""
+    counts, run = Counts(), torture.home / "run"
+    torture.kill_training(run, 6, counts)
+    assert counts.kills == 6 and counts.inside_a_save >= 2
+    assert (counts.unreadable, counts.lost, counts.endings, counts.identical) == (0, 0, 1, 1)
     assert sorted(path.name for path in run.iterdir()) == sorted(path.name for path in whole.iterdir())
     assert [each.problems for each in examine(run)] == [[], [], []]
+
+
+def test_an_extraction_that_is_killed_again_and_again_has_each_row_once(torture: Torture, whole: Path) -> None:
+    counts = Extracted()
+    torture.kill_extraction(whole, 3, counts)
+    assert counts.kills == 3
+    assert (counts.rows_lost, counts.rows_twice) == (0, 0) and counts.identical == counts.endings

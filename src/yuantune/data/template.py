@@ -47,8 +47,8 @@ _CJK = re.compile("[\u3400-\u9fff]")
 
 def _as_codes(value: Any) -> Any:
     """`[姓名]`, `{姓名: NAME}` and `{姓名: [NAME, PER]}` mean the same kind of thing: type to codes."""
-    if isinstance(value, list | tuple):
-        if len(set(map(str, value))) < len(value):
+    if isinstance(value, list | tuple) and all(isinstance(name, str) for name in value):
+        if len(set(value)) < len(value):
             raise ValueError("a type is listed twice")
         return {name: () for name in value}
     if isinstance(value, dict):
