@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
+from torch.distributed.tensor import DTensor
 
 from yuantune.errors import Problem, WorkFailed
 
@@ -140,7 +141,8 @@ class Watch:
 
 def fingerprint(model: nn.Module) -> list[int]:
     """A number for each trained tensor that changes with any bit of it, all fetched at once."""
-    hashes = [torch.hash_tensor(weight.detach()).view(torch.int64) for _, weight in _trained(model)]
+    weights = [_here(weight) for _, weight in _trained(model)]
+    hashes = [torch.hash_tensor(weight).view(torch.int64) for weight in weights]
     return [int(each) for each in torch.stack(hashes).tolist()]
 
 
@@ -149,7 +151,7 @@ def check_weights(model: nn.Module, step: int) -> None:
     named = list(_trained(model))
     if not named:
         return
-    finite = torch.stack([torch.isfinite(weight.detach()).all() for _, weight in named]).tolist()
+    finite = torch.stack([torch.isfinite(_here(weight)).all() for _, weight in named]).tolist()
     bad = [name for (name, _), good in zip(named, finite, strict=True) if not good]
     if bad:
         raise diverged(
@@ -174,6 +176,13 @@ def described(loss: float, norm: float) -> str:
 
 def _trained(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
     return ((name, weight) for name, weight in model.named_parameters() if weight.requires_grad)
+
+
+def _here(weight: torch.Tensor) -> torch.Tensor:
+    """The values of a weight; of a sharded one, this process's part; where a device has no hashes, on the CPU."""
+    values = weight.detach()
+    values = values.to_local() if isinstance(values, DTensor) else values
+    return values if values.device.type in ("cpu", "cuda") else values.cpu()
 
 
 def _no_gradient() -> WorkFailed:

@@ -14,6 +14,7 @@ from typing import Any, cast
 
 import torch
 from torch import nn
+from torch.distributed.tensor import DTensor
 from torch.utils.data import DataLoader
 from transformers import Trainer
 from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
@@ -164,7 +165,7 @@ class SupervisedTrainer(Trainer):
         if self.args.world_size > 1:  # One decision for all.
             loss = self.accelerator.reduce(loss, "sum") / self.args.world_size
         places = [row.source for row in rows]
-        whole = norm.full_tensor() if hasattr(norm, "full_tensor") else torch.as_tensor(norm)
+        whole = norm.full_tensor() if isinstance(norm, DTensor) else torch.as_tensor(norm)
         self.watch.add(Seen(step, loss, whole.to(loss.device), self._step_tokens, places))
         if not self.skip_nonfinite and self.args.device.type != "cpu":
             return norm
