@@ -4,6 +4,7 @@ does."""
 from __future__ import annotations
 
 import hashlib
+import json
 import signal
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from safetensors.torch import load_file
 
 import yuantune
 from yuantune.config import Config
-from yuantune.errors import Interrupted
+from yuantune.errors import ConfigError, Interrupted
 from yuantune.infer.extractor import Extractor
 from yuantune.train.run import fine_tune
 
@@ -29,6 +30,9 @@ METHODS: dict[str, dict[str, Any]] = {
     "ia3": {"method": "ia3"},
     "bitfit": {"method": "bitfit"},
     "freeze": {"method": "freeze", "freeze": {"trained_layers": 1}},
+    "prompt": {"method": "prompt_tuning", "prompt_tuning": {"num_virtual_tokens": 4}},
+    "prefix": {"method": "prefix_tuning", "prefix_tuning": {"num_virtual_tokens": 4, "prefix_projection": True}},
+    "p": {"method": "p_tuning", "p_tuning": {"num_virtual_tokens": 4}},
 }
 
 
@@ -95,6 +99,34 @@ def test_a_run(
     again = yuantune.load(tmp_path / "whole" / "checkpoint-4")
     again.constrain = False
     assert [again.generate(text) for text in texts] == [plainly(again, text) for text in texts]
+
+
+@pytest.mark.parametrize("name", ["prompt", "prefix"])
+def test_virtual_tokens_before_padded_rows(name: str, tmp_path: Path, yuan_folder: Path, rows_file: Path) -> None:
+    """Where prompts are not shared, losses are the same; scores while training, and the best checkpoint, too."""
+    lines = {}
+    for how in ("on", "off"):
+        options = config(yuan_folder, rows_file, tmp_path / how, name).model_dump()
+        options["model"]["dtype"] = "float64"
+        options["data"] |= {"split": 2, "shared_prefixes": how}
+        options["eval"] |= {"every": 2, "rows": 2}
+        options["train"]["gradient_checkpointing"] = how == "on"
+        fine_tune(Config.model_validate(options), console=QUIET)
+        lines[how] = [json.loads(line) for line in (tmp_path / how / "log.jsonl").read_text("utf-8").splitlines()]
+    assert len(lines["on"]) == len(lines["off"]) > 4 and any("eval_f1" in line for line in lines["on"])
+    for ours, theirs in zip(lines["on"], lines["off"], strict=True):
+        for figure in {"loss", "eval_loss", "grad_norm", "eval_f1"} & theirs.keys():
+            assert ours[figure] == pytest.approx(theirs[figure], rel=1e-5)
+
+
+def test_a_prefix_that_checkpointing_would_drop_is_refused(
+    tmp_path: Path, yuan_folder: Path, rows_file: Path
+) -> None:
+    options = config(yuan_folder, rows_file, tmp_path / "run", "prefix", gradient_checkpointing=True).model_dump()
+    options["data"]["shared_prefixes"] = "off"
+    with pytest.raises(ConfigError, match=r"train\.gradient_checkpointing: true: it drops the prefix"):
+        fine_tune(Config.model_validate(options), console=QUIET)
+    assert not (tmp_path / "run").exists()
 
 
 def plainly(extractor: Extractor, text: str) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
+from tests.test_models_grouped import wide_norm
 from yuantune.models.yuan2.config import YuanConfig
 from yuantune.models.yuan2.model import YuanForCausalLM
 
@@ -33,6 +36,9 @@ def tiny(kind: str, dtype: torch.dtype = torch.float64) -> PreTrainedModel:
     for name, parameter in model.named_parameters():
         if name.endswith("bias") or "conv" in name:
             parameter.data.normal_(std=0.2)
+    for module in model.modules():
+        if dtype == torch.float64 and type(module).__name__ == "LlamaRMSNorm":
+            module.forward = functools.partial(wide_norm, module)  # transformers' norms work in float32.
     return model.to(dtype).eval()
 
 

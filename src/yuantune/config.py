@@ -15,7 +15,15 @@ import yaml
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from yuantune.config_section import Section
-from yuantune.method_config import BottleneckSection, FreezeSection, IA3Section, LoraSection
+from yuantune.method_config import (
+    BottleneckSection,
+    FreezeSection,
+    IA3Section,
+    LoraSection,
+    PrefixTuningSection,
+    PromptTuningSection,
+    PTuningSection,
+)
 
 
 class ModelSection(Section):
@@ -249,7 +257,9 @@ class Config(RunConfig):
     template: str | dict[str, Any] = "auto"
     """The prompt: auto (by the records' shape), a built-in name (resume-ner, extract, extract-en, plain,
     instruction, chat), a YAML file, or an inline template with `prompt` and `labels`."""
-    method: Literal["lora", "bottleneck", "ia3", "bitfit", "freeze", "full"] = "lora"
+    method: Literal[
+        "lora", "bottleneck", "ia3", "bitfit", "freeze", "prompt_tuning", "prefix_tuning", "p_tuning", "full"
+    ] = "lora"
     """How the model is made trainable; the section of that name has its options (bitfit and full have none)."""
     model: ModelSection = Field(default_factory=ModelSection)
     data: DataSection = Field(default_factory=DataSection)
@@ -257,6 +267,9 @@ class Config(RunConfig):
     bottleneck: BottleneckSection = Field(default_factory=BottleneckSection)
     ia3: IA3Section = Field(default_factory=IA3Section)
     freeze: FreezeSection = Field(default_factory=FreezeSection)
+    prompt_tuning: PromptTuningSection = Field(default_factory=PromptTuningSection)
+    prefix_tuning: PrefixTuningSection = Field(default_factory=PrefixTuningSection)
+    p_tuning: PTuningSection = Field(default_factory=PTuningSection)
     train: TrainSection = Field(default_factory=TrainSection)
     eval: EvalSection = Field(default_factory=EvalSection)
     generate: GenerateSection = Field(default_factory=GenerateSection)

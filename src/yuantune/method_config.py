@@ -132,3 +132,49 @@ class FreezeSection(MethodSection):
 
     trained_layers: int = Field(default=2, gt=0)
     """How many decoder layers, counted from the end."""
+
+
+class PromptSection(MethodSection):
+    """What methods with virtual tokens share."""
+
+    num_virtual_tokens: int = Field(default=20, gt=0)
+    """How many virtual tokens stand before every row; they take positions like tokens."""
+
+
+class PromptTuningSection(PromptSection):
+    """Prompt tuning by PEFT (method: prompt_tuning). The paper's train.learning_rate is 0.3."""
+
+    prompt_tuning_init: Literal["random", "sample_vocab", "text"] = "sample_vocab"
+    """How they begin: random numbers, the embeddings of random tokens, or those of a text."""
+    prompt_tuning_init_text: str | None = None
+    """The text, under prompt_tuning_init: text; repeated or cut to as many tokens."""
+
+    @model_validator(mode="after")
+    def _text(self) -> Self:
+        if (self.prompt_tuning_init == "text") != bool(self.prompt_tuning_init_text):
+            raise ValueError("prompt_tuning.prompt_tuning_init: text and prompt_tuning_init_text go together")
+        return self
+
+
+class PrefixTuningSection(PromptSection):
+    """Prefix tuning by PEFT (method: prefix_tuning): keys and values before every layer's own."""
+
+    init_weights: Literal["zero"] | None = "zero"
+    """How they begin: zero, or null for random numbers, which disturb the model at first."""
+    prefix_projection: bool = False
+    """Learn them through a network of two layers, which is left out when the adapter is used."""
+    encoder_hidden_size: int | None = Field(default=None, gt=0)
+    """Its width; null: the model's."""
+
+
+class PTuningSection(PromptSection):
+    """P-tuning by PEFT (method: p_tuning): virtual tokens that a network makes."""
+
+    encoder_reparameterization_type: Literal["MLP", "LSTM"] = "MLP"
+    """The network."""
+    encoder_hidden_size: int | None = Field(default=None, gt=0)
+    """Its width; null: the model's."""
+    encoder_num_layers: int = Field(default=2, gt=0)
+    """Layers of an LSTM; an MLP has 2."""
+    encoder_dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Dropout between the layers of an LSTM."""

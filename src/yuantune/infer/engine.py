@@ -16,7 +16,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import takewhile
+from itertools import groupby, takewhile
 from typing import TYPE_CHECKING, Protocol
 from weakref import WeakKeyDictionary
 
@@ -29,6 +29,7 @@ from yuantune.models.grouped import obstacle_of
 from yuantune.models.memory import memory_of
 from yuantune.models.probe import ROUNDING, inner, trial
 from yuantune.models.slots import Chunk, Slots
+from yuantune.models.virtual import virtual_tokens
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig, PreTrainedModel
@@ -124,7 +125,7 @@ def answer(
     order = sorted(range(len(questions)), key=lambda index: len(questions[index].ids))
     model.eval()
     most = max((len(each.ids) + limit for each, limit in zip(questions, limits, strict=True)), default=0)
-    if slots and obstacle_of(inner(model), most) is None and _slots_serve(model):
+    if slots and obstacle_of(inner(model), most + virtual_tokens(model)) is None and _slots_serve(model):
         yield from _in_slots(model, questions, order, limits, frozenset(end_ids), batch_size, edit)
     else:
         yield from _by_generate(model, questions, order, limits, list(end_ids), pad_id, batch_size, edit)
@@ -350,13 +351,14 @@ class _Holding(LogitsProcessor):
 class _Edited(LogitsProcessor):
     """Shows each row's scores to `edit`."""
 
-    def __init__(self, edit: Edit, indices: Sequence[int], length: int) -> None:
-        self._edit, self._indices, self._length = edit, indices, length
+    def __init__(self, edit: Edit, indices: Sequence[int]) -> None:
+        self._edit, self._indices, self._written = edit, indices, 0
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
         """[B, T] and [B, V] to [B, V]."""
         for index, scores_V in zip(self._indices, scores, strict=True):
-            self._edit(index, input_ids.shape[1] - self._length, scores_V)
+            self._edit(index, self._written, scores_V)
+        self._written += 1
         return scores
 
 
@@ -370,22 +372,22 @@ def _by_generate(
     batch_size: int,
     edit: Edit | None,
 ) -> Iterator[Answer]:
-    """Rows of like length together, padded on the left, so that all go on at one place."""
+    """Rows of like length together, padded on the left, so that all go on at one place; behind virtual tokens,
+    which padding would part from their row, only rows of the same length."""
     from transformers import GenerationConfig
 
     greedy = GenerationConfig(
         do_sample=False, num_beams=1, eos_token_id=end_ids, pad_token_id=pad_id, bos_token_id=None, use_cache=True
     )
     device = next(model.parameters()).device
-    for start in range(0, len(order), batch_size):
-        rows = order[start : start + batch_size]
+    for rows in _batches(questions, order, batch_size, even=virtual_tokens(model) > 0):
         started = time.monotonic()
         ids_BT, mask_BT = _left_padded([questions[index].ids for index in rows], pad_id)
         greedy.max_new_tokens = min(limits[index] for index in rows)
         held = [questions[index].constraint for index in rows]
         processors = LogitsProcessorList()
         if edit is not None:
-            processors.append(_Edited(edit, rows, ids_BT.shape[1]))
+            processors.append(_Edited(edit, rows))
         if any(held):
             processors.append(_Holding(held, end_ids[0]))
         with torch.inference_mode(), _only(model, greedy):
@@ -410,6 +412,16 @@ def _only(model: PreTrainedModel, config: GenerationConfig) -> Iterator[None]:
         yield
     finally:
         base.generation_config = own
+
+
+def _batches(
+    questions: Sequence[Question], order: Sequence[int], batch_size: int, *, even: bool
+) -> Iterator[list[int]]:
+    """Questions by their indices, in their order; `even`: of one length in each batch."""
+    for _, run in groupby(order, key=lambda index: len(questions[index].ids) if even else 0):
+        rows = list(run)
+        for start in range(0, len(rows), batch_size):
+            yield rows[start : start + batch_size]
 
 
 def _left_padded(prompts: Sequence[Sequence[int]], pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from yuantune.methods import bitfit, bottleneck, freeze, full, ia3, lora
+from yuantune.methods import bitfit, bottleneck, freeze, full, ia3, lora, p_tuning, prefix_tuning, prompt_tuning
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -38,7 +38,7 @@ class Method(Protocol):
         """The trained model from what `save` wrote in `folder`."""
 
 
-_MODULES = (bitfit, bottleneck, freeze, full, ia3, lora)
+_MODULES = (bitfit, bottleneck, freeze, full, ia3, lora, p_tuning, prefix_tuning, prompt_tuning)
 METHODS: dict[str, Method] = {module.__name__.rpartition(".")[2]: cast(Method, module) for module in _MODULES}
 """Each method by its name in the config."""
 

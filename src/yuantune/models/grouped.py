@@ -4,12 +4,12 @@ A prefix attends over itself; branches attend, side by side, over their prefix a
 whole row is made, and no pair of tokens of two branches is computed.
 
 Shapes: N tokens of the row, A heads, K of them for keys and values, E width of a head, P tokens of a prefix,
-R branches, L tokens of the longest.
+R branches, L tokens of the longest, V virtual tokens.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -89,9 +89,11 @@ def grouped_attention(
     dropout: float = 0.0,
     sliding_window: int | None = None,
     softcap: float | None = None,
+    virtual: Sequence[tuple[Tensor, Tensor]] | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """An attention function as transformers calls it: [1, A, N, E] and [1, K, N, E] to [1, N, A, E].
+    """An attention function as transformers calls it: [1, A, N, E] and [1, K, N, E] to [1, N, A, E]. `virtual` are
+    each layer's keys and values [K, V, E] that stand before every group (`yuantune.models.virtual`).
 
     Raises ModelError for what it does not compute: capped scores, or a window shorter than an example."""
     if softcap is not None:
@@ -101,19 +103,38 @@ def grouped_attention(
     options = {"scale": scaling, "dropout_p": dropout if module.training else 0.0}
     if query_1ANE.shape[1] != key_1KNE.shape[1]:
         options["enable_gqa"] = True
+    layer: Any = getattr(module, "layer_idx", 0)
+    ahead = None if virtual is None else tuple(each.to(key_1KNE.dtype) for each in virtual[layer])
     parts_NAE = [
-        part for span in layout.spans for part in _span(query_1ANE[0], key_1KNE[0], value_1KNE[0], span, options)
+        part
+        for span in layout.spans
+        for part in _span(query_1ANE[0], key_1KNE[0], value_1KNE[0], span, ahead, options)
     ]
     return torch.cat(parts_NAE)[None], None
 
 
-def _span(query_ANE: Tensor, key_KNE: Tensor, value_KNE: Tensor, span: Span, options: Any) -> Iterator[Tensor]:
-    """The tokens of one group, each part [n, A, E], in their order in the row."""
+def _span(
+    query_ANE: Tensor,
+    key_KNE: Tensor,
+    value_KNE: Tensor,
+    span: Span,
+    ahead: tuple[Tensor, ...] | None,
+    options: Any,
+) -> Iterator[Tensor]:
+    """The tokens of one group, each part [n, A, E], in their order in the row; `ahead` are keys and values that all
+    of them see."""
     prefix = slice(span.start, span.start + span.prefix)
     key_KPE, value_KPE = key_KNE[:, prefix], value_KNE[:, prefix]
+    if ahead is not None:
+        key_KPE, value_KPE = torch.cat((ahead[0], key_KPE), 1), torch.cat((ahead[1], value_KPE), 1)
+    before = key_KPE.shape[1]
     if span.prefix:
         attended = F.scaled_dot_product_attention(
-            query_ANE[None, :, prefix], key_KPE[None], value_KPE[None], is_causal=True, **options
+            query_ANE[None, :, prefix],
+            key_KPE[None],
+            value_KPE[None],
+            **_causal(span.prefix, before, query_ANE.device),
+            **options,
         )
         yield attended[0].transpose(0, 1)
     for block in span.blocks:
@@ -121,16 +142,20 @@ def _span(query_ANE: Tensor, key_KNE: Tensor, value_KNE: Tensor, span: Span, opt
         query_RALE, key_RKLE, value_RKLE = (
             branches(each, block.token_RL) for each in (query_ANE, key_KNE, value_KNE)
         )
-        if span.prefix:
+        if before:
             key_RKLE = torch.cat((key_KPE.expand(rows, -1, -1, -1), key_RKLE), 2)
             value_RKLE = torch.cat((value_KPE.expand(rows, -1, -1, -1), value_RKLE), 2)
-            total = span.prefix + longest
-            seen_LT = torch.ones(longest, total, dtype=torch.bool, device=query_ANE.device).tril(span.prefix)
-            how: dict[str, Any] = {"attn_mask": seen_LT}
-        else:
-            how = {"is_causal": True}
+        how = _causal(longest, before + longest, query_ANE.device)
         attended = F.scaled_dot_product_attention(query_RALE, key_RKLE, value_RKLE, **how, **options)
         yield attended.transpose(1, 2)[block.has_RL]
+
+
+def _causal(queries: int, keys: int, device: torch.device) -> dict[str, Any]:
+    """How the last `queries` of `keys` tokens attend: each over itself and all before it."""
+    if queries == keys:
+        return {"is_causal": True}
+    seen = torch.ones(queries, keys, dtype=torch.bool, device=device).tril(keys - queries)
+    return {"attn_mask": seen}
 
 
 def branches(each_ANE: Tensor, token_RL: Tensor) -> Tensor:

@@ -208,9 +208,12 @@ def save_builtin(name: str, target: Path) -> Path:
 
 
 def positions_of(model: PreTrainedModel) -> int | None:
-    """Tokens that the model reads at most, prompt and answer together; None where its config sets no limit."""
+    """Tokens that the model reads at most, prompt and answer together; None where its config sets no limit. Virtual
+    tokens take theirs of it."""
+    from yuantune.models.virtual import virtual_tokens
+
     positions: int | None = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    return positions
+    return None if positions is None else positions - virtual_tokens(model)
 
 
 def dtype_of(dtype: str, name: str | Path, device: str) -> torch.dtype:

@@ -28,6 +28,7 @@ from transformers.cache_utils import Cache
 from yuantune.errors import ModelError
 from yuantune.models.grouped import branches
 from yuantune.models.probe import accepts, attending_by, configs_of, inner
+from yuantune.models.virtual import root_of
 from yuantune.models.yuan2.cache import YuanCacheLayer
 
 if TYPE_CHECKING:
@@ -74,6 +75,11 @@ class Slots:
         self.model = inner(model)
         self.lengths: list[int] = []
         self.prefix: tuple[int, ...] = ()
+        self._root = root_of(model)
+        self._ahead = 0
+        """Tokens before every row: virtual ones, and those of the prefix."""
+        self._follows = False
+        """Whether Yuan2's filter knows what a row's first token follows."""
         self._keys: list[Tensor] = []
         self._values: list[Tensor] = []
         self._prefix_keys: list[Tensor] = []
@@ -99,25 +105,35 @@ class Slots:
     # ------------------------------------------------------------------------------------------------ the rows
     @torch.inference_mode()
     def share(self, prefix: Sequence[int]) -> None:
-        """Compute the tokens that every row begins with. Only while there are no rows."""
+        """Compute the tokens that every row begins with, virtual ones first. Only while there are no rows."""
         assert not self.lengths
-        if self.prefix == tuple(prefix):
+        if self._ahead and self.prefix == tuple(prefix):
             return
-        self.prefix, self._prefix_keys, self._prefix_values = (), [], []
+        self.prefix, self._prefix_keys, self._prefix_values = tuple(prefix), [], []
+        self._ahead, self._follows = 0, False
         for each in self._filters:
             each.begin = None
-        if not prefix:
+        virtual_PD, root = None, self._root
+        if root is not None and root.keys_values is not None:
+            pairs = [[each.to(self.model.dtype) for each in pair] for pair in root.keys_values()]
+            self._prefix_keys, self._prefix_values = [key for key, _ in pairs], [value for _, value in pairs]
+            self._ahead = root.count
+        elif root is not None and root.embeddings is not None:
+            virtual_PD = root.embeddings()
+        count = len(prefix) + (0 if virtual_PD is None else len(virtual_PD))
+        if not count:
             return
         self.add()
-        self.step([Chunk(prefix)])
-        self.keep(0, len(prefix))
-        count = len(prefix)
-        self._prefix_keys = [keys[0, :, :count].clone() for keys in self._keys]
-        self._prefix_values = [values[0, :, :count].clone() for values in self._values]
+        self.step([Chunk([0] * (count - len(prefix)) + list(prefix))], virtual_PD)
+        self.keep(0, count)
+        for shared, own in ((self._prefix_keys, self._keys), (self._prefix_values, self._values)):
+            new = [each[0, :, :count].clone() for each in own]
+            shared[:] = [torch.cat(pair, 1) for pair in zip(shared, new, strict=True)] if shared else new
         for each in self._filters:
             each.begin = each.of_row(0)
         self.remove(0)
-        self.prefix = tuple(prefix)
+        self._ahead += count
+        self._follows = True
 
     @torch.inference_mode()
     def add(self) -> int:
@@ -149,9 +165,10 @@ class Slots:
 
     # ------------------------------------------------------------------------------------------------ a step
     @torch.inference_mode()
-    def step(self, chunks: Sequence[Chunk]) -> Tensor:
+    def step(self, chunks: Sequence[Chunk], virtual_PD: Tensor | None = None) -> Tensor:
         """Give each row its chunk (of at least one token); the logits [n, V] of the tokens that ask for them, row
-        by row. `keep` then says what remains of each."""
+        by row. `keep` then says what remains of each. `virtual_PD` stand in place of the first chunk's first
+        tokens."""
         counts = [len(chunk.ids) for chunk in chunks]
         self._starts = [0, *accumulate(counts)][:-1]
         device = self.model.get_input_embeddings().weight.device
@@ -171,8 +188,8 @@ class Slots:
         ]
         with attending_by(NAME, self._configs):
             output = self.model(
-                input_ids=torch.tensor([[token for chunk in chunks for token in chunk.ids]], device=device),
-                position_ids=(place_N + len(self.prefix))[None],
+                **self._inputs([token for chunk in chunks for token in chunk.ids], virtual_PD, device),
+                position_ids=(place_N + self._ahead)[None],
                 # Attention takes no mask; of this shape, none is made.
                 attention_mask=torch.ones(1, 1, 1, 1, dtype=torch.bool, device=device).expand(
                     1, 1, total, before + total
@@ -185,6 +202,14 @@ class Slots:
         self._step = None
         logits: Tensor = output.logits[0]
         return logits
+
+    def _inputs(self, ids: Sequence[int], virtual_PD: Tensor | None, device: torch.device) -> dict[str, Tensor]:
+        input_ids = torch.tensor([ids], device=device)
+        if virtual_PD is None:
+            return {"input_ids": input_ids}
+        embedded = self.model.get_input_embeddings()(input_ids)
+        embedded[0, : len(virtual_PD)] = virtual_PD.to(embedded.dtype)
+        return {"inputs_embeds": embedded}
 
     def _blocks(self, counts: Sequence[int], device: torch.device) -> Iterator[_Block]:
         """New rows, those of like length together; and all rows, where some of them hold something."""
@@ -217,7 +242,7 @@ class Slots:
         """Each new token's predecessor, among the rows' last tokens and then the new ones."""
         before, parents = self._filters[0].history, []
         for row, (start, count) in enumerate(zip(self._starts, counts, strict=True)):
-            parents.append(row if self.lengths[row] or self.prefix else -1)
+            parents.append(row if self.lengths[row] or self._follows else -1)
             parents += [before + start + at for at in range(count - 1)]
         return torch.tensor([parents], device=device)
 
@@ -251,7 +276,7 @@ class Slots:
         self, layer: int, block: _Block, query_ANE: Tensor, key_KNE: Tensor, value_KNE: Tensor, scaling: float
     ) -> Tensor:
         query_RALE = branches(query_ANE, block.token_RL)
-        prefix = (self._prefix_keys[layer], self._prefix_values[layer]) if self.prefix else None
+        prefix = (self._prefix_keys[layer], self._prefix_values[layer]) if self._ahead else None
         if block.seen_RLT is None:
             new = (branches(key_KNE, block.token_RL), branches(value_KNE, block.token_RL))
             return _read(query_RALE, *new, prefix, scaling)

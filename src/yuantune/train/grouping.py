@@ -15,6 +15,7 @@ from yuantune.errors import ModelError
 from yuantune.models.grouped import grouped, obstacle_of
 from yuantune.models.loss import supervised_loss
 from yuantune.models.probe import ROUNDING, inner, trial
+from yuantune.models.virtual import root_of, virtual_tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -39,7 +40,7 @@ def choose_collator(
         return padded, None
     bare = inner(model)
     longest = max(length for each in sets for length in each.lengths)
-    why = obstacle_of(bare, longest) or _differs(model, list(sets[0][:2]), padded, autocast)
+    why = obstacle_of(bare, longest + virtual_tokens(model)) or _differs(model, list(sets[0][:2]), padded, autocast)
     if why is None:
         return lay_out, None
     if how == "on":
@@ -48,6 +49,13 @@ def choose_collator(
             hint="say `data.shared_prefixes: auto` to train it on padded rows",
         )
     return padded, why
+
+
+def may_checkpoint(model: PreTrainedModel, collator: Collator) -> bool:
+    """Whether gradient checkpointing leaves what is learnt as it is: a prefix's keys and values before padded rows
+    lie in a cache, which it drops."""
+    root = root_of(model)
+    return collator is lay_out or root is None or root.keys_values is None
 
 
 def _differs(

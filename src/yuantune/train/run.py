@@ -91,7 +91,7 @@ def run_prepared(
     callbacks: Sequence[Any] = (),
 ) -> tuple[RunResult, Prepared]:
     """`fine_tune`, with the data that it has read and checked. `before` is called when all is checked and nothing
-    written, with the model as it is then: an adapter that has not learnt changes no answer."""
+    written, with the model as it is then, without virtual tokens: what else has not learnt changes no answer."""
     folder = Path(config.output_dir)
     try:
         with RunLock(folder) as lock:
@@ -122,6 +122,7 @@ def _run(
 
     from yuantune.methods import METHODS, trainable_parameters
     from yuantune.models.load import load_model, load_tokenizer
+    from yuantune.models.probe import inner
     from yuantune.train.plan import fitting
     from yuantune.train.space import check_space, trained_bytes
 
@@ -145,11 +146,11 @@ def _run(
         device_map=config.model.device_map,
         attn_implementation=config.model.attn_implementation,
     )
-    check_positions(model, data.train, data.eval)
     set_seed(config.train.seed)
     method = METHODS[config.method]
     fits = fitting(model, args.device, full=config.method == "full", r=config.lora.r)
     model = method.apply(model, method_options(config), tokenizer)
+    check_positions(model, data.train, data.eval)
     trainable, parameters = trainable_parameters(model)
     console.print(
         f"trainable params: {trainable:,d} || all params: {parameters:,d} || "
@@ -157,7 +158,7 @@ def _run(
     )
     check_usable(args, model)
     collator = _collator(config, args, model, tokenizer, data, console)
-    plan = _plan_memory(config, args, fits, data, collator, console)
+    plan = _plan_memory(config, args, fits, data, model, collator, console)
     check_space(
         folder,
         config,
@@ -166,7 +167,7 @@ def _run(
         first_step=step_of(checkpoint),
     )
     if before is not None:
-        before(model, data)
+        before(inner(model), data)
     args.distributed_state.wait_for_everyone()  # Nobody writes before all have checked.
     if checkpoint is None:
         run_folder.by_first(args, functools.partial(run_folder.begin, folder, lock, config, card, data.reports))
@@ -374,14 +375,29 @@ def _train(
 
 
 def _plan_memory(
-    config: Config, args: Any, fits: Mapping[bool, int | None], data: Prepared, collator: Any, console: Console
+    config: Config,
+    args: Any,
+    fits: Mapping[bool, int | None],
+    data: Prepared,
+    model: Any,
+    collator: Any,
+    console: Console,
 ) -> MemoryPlan:
     """How steps fit into memory; gradient checkpointing is turned on where the plan has it, which is said."""
+    from yuantune.train.grouping import may_checkpoint
     from yuantune.train.plan import longest, plan_rows
 
     together = rows_per_step_of(args) if args.world_size == 1 else args.train_batch_size
     rows = longest(data.train, together)
     asked, most_tokens = config.train.gradient_checkpointing, config.data.max_batch_tokens
+    if not may_checkpoint(model, collator):
+        if asked is True:
+            raise ConfigError(
+                "train.gradient_checkpointing: true: it drops the prefix of prefix tuning from padded rows",
+                hint="say `data.shared_prefixes: auto` where the model can share prompts, or "
+                "`train.gradient_checkpointing: false`",
+            )
+        asked = False
     plan = plan_rows(asked, most_tokens, fits, rows, collator, whole=args.world_size > 1)
     keep_activations(args, not plan.checkpointing)
     if plan.turned_on:

@@ -237,9 +237,13 @@ class YuanForCausalLM(YuanPreTrainedModel, GenerationMixin):
             attentions=outputs.attentions,
         )
 
-    def prepare_inputs_for_generation(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """As transformers does it; but where positions restart after `<eod>`, the model counts them itself."""
-        inputs: dict[str, Any] = super().prepare_inputs_for_generation(*args, **kwargs)
+    def prepare_inputs_for_generation(
+        self, *args: Any, inputs_embeds: Tensor | None = None, **kwargs: Any
+    ) -> dict[str, Any]:
+        """As transformers does it; but where positions restart after `<eod>`, the model counts them itself.
+
+        `generate` takes `inputs_embeds` where this names them."""
+        inputs: dict[str, Any] = super().prepare_inputs_for_generation(*args, inputs_embeds=inputs_embeds, **kwargs)
         if self.config.reset_position_ids:
             inputs.pop("position_ids", None)
         return inputs
