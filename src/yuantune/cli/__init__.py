@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 import yuantune
-from yuantune.cli import bench, data, extract, model, pretrain, run, scores, setup, tokenizer, verify
+from yuantune.cli import bench, data, export, extract, model, pretrain, run, scores, setup, tokenizer, verify
 from yuantune.cli.console import err, out, print_error
 from yuantune.errors import Interrupted, UserError, YuantuneError
 
@@ -40,6 +40,7 @@ extract.register(app)
 scores.register(app)
 pretrain.register(app)
 verify.register(app)
+export.register(app)
 setup.register(app)
 app.add_typer(data.app, name="data")
 app.add_typer(model.app, name="model")

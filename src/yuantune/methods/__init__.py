@@ -1,7 +1,7 @@
 """How a model is made trainable, saved and loaded: one module a method, one table of them.
 
-A method is a module with `apply`, `save`, `load` and `restore`, `FOLDER`, the name of what it saves in a run
-folder, and `NEEDS_BASE`, whether that works only together with the base model.
+A method is a module with `apply`, `save`, `load`, `restore` and `merge`, `FOLDER`, the name of what it saves in a
+run folder, and `NEEDS_BASE`, whether that works only together with the base model.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ class Method(Protocol):
 
     FOLDER: str
     NEEDS_BASE: bool
+    merge: Callable[[Any], PreTrainedModel] | str
+    """Makes of what `load` gives a model of the base's kind that answers the same; or why there is none."""
     restore: Callable[[Any, Path], None] | None
     """Puts what `save` wrote into a model that `apply` has made; None where the Trainer does it itself."""
 

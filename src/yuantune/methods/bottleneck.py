@@ -38,6 +38,7 @@ FOLDER = "adapter"
 NEEDS_BASE = True
 CONFIG_FILE, WEIGHTS_FILE = "bottleneck.json", "bottleneck.safetensors"
 DEFAULT = "default"
+merge = "between its projections stands a function that is not linear, which no weight of the base can hold"
 
 PLACES = {"houlsby": ("self_attn.o_proj", "mlp"), "pfeiffer": ("mlp",), "parallel": ("mlp",)}
 """The parts of a layer that each kind belongs to, as transformers' decoders of Llama's kind name them."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -24,6 +24,12 @@ def load(load_model: Callable[[Path | None], PreTrainedModel], folder: Path) -> 
     from peft import PeftModel
 
     return PeftModel.from_pretrained(load_model(None), str(folder))
+
+
+def merge(model: Any) -> PreTrainedModel:
+    """The base with the adapter in its weights, in place."""
+    whole: PreTrainedModel = model.merge_and_unload(safe_merge=True)
+    return whole
 
 
 def restore(model: PreTrainedModel, folder: Path) -> None:

@@ -27,6 +27,11 @@ def save(model: PreTrainedModel, folder: Path) -> None:
     model.save_pretrained(str(folder))
 
 
+def merge(model: PreTrainedModel) -> PreTrainedModel:
+    """The model as it is."""
+    return model
+
+
 def load(load_model: Callable[[Path | None], PreTrainedModel], folder: Path) -> PreTrainedModel:
     """The tuned model in `folder`; the base model is not needed."""
     return load_model(folder)

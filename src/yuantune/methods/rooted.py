@@ -26,8 +26,9 @@ from yuantune.models.virtual import Root, generate, put_root, read_groups, read_
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["ENCODER_FILE", "FOLDER", "load", "restore", "rooted", "save"]
+__all__ = ["ENCODER_FILE", "FOLDER", "load", "merge", "restore", "rooted", "save"]
 
+merge = "virtual tokens stand before what the model reads, not in its weights"
 ENCODER_FILE = "prompt_encoder.safetensors"
 
 

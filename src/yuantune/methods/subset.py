@@ -41,6 +41,11 @@ def load(load_model: Callable[[Path | None], PreTrainedModel], folder: Path) -> 
     return model
 
 
+def merge(model: PreTrainedModel) -> PreTrainedModel:
+    """The model as it is: what was trained are its own weights."""
+    return model
+
+
 def restore(model: PreTrainedModel, folder: Path) -> None:
     """Put what `save` wrote into the model. Raises RunError where it has no such weights."""
     from safetensors.torch import load_file

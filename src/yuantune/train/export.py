@@ -1,0 +1,164 @@
+"""A trained run becomes a plain model folder: its adapter is put into the base's weights, and that is checked on
+rows.
+
+The merge is computed in float32 (of a float64 run, in float64). Before anything is written, logits of the merged
+model are compared with those of base and adapter, at every token that an answer's tokens are predicted from; then
+the folder is read back in the format that it was written in, and compared too.
+
+Shapes: S compared tokens of a row, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from yuantune.data.bound import BoundTemplate
+from yuantune.data.record import Record
+from yuantune.data.writing import obstacle, write_text
+from yuantune.errors import ConfigError, RunError, WorkFailed
+from yuantune.infer.extractor import load
+from yuantune.methods import METHODS
+from yuantune.methods.card import Card, read_card
+from yuantune.models.load import DTYPES, dtype_of, load_model
+from yuantune.models.probe import ROUNDING, accepts, trial
+from yuantune.train.folder import failures
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+REPORT_FILE = "merge.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How far logits are from those of base and adapter: the largest difference of one, the length of the
+    difference over theirs, and the share of tokens of which the likeliest next one is the same."""
+
+    largest: float
+    relative: float
+    same: float
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """What a merge came to: `merged` as it was computed, `written` as the folder is read back in `dtype`."""
+
+    folder: Path
+    dtype: str
+    rows: int
+    tokens: int
+    merged: Difference
+    written: Difference
+
+
+def export_merged(
+    run: Path,
+    output: Path,
+    records: Sequence[Record],
+    *,
+    dtype: str = "auto",
+    model: str | None = None,
+    device_map: str | None = None,
+) -> Export:
+    """Write the model that a run has trained as a folder that plain transformers loads, with tokenizer and prompt.
+
+    `records` are what logits are compared on; `dtype` is the format of its weights, auto that of the run's base.
+    Raises RunError where the run's method cannot be merged or `output` cannot be made, WorkFailed where the merged
+    model answers otherwise."""
+    card = read_card(run)
+    method = METHODS.get(card.method)
+    if method is not None and isinstance(method.merge, str):
+        raise RunError(
+            f"{run} was trained by {card.method}, which cannot be merged: {method.merge}",
+            hint=f"`yuantune generate {run}` answers with base and adapter",
+        )
+    _check_output(output)
+    if not records:
+        raise RunError("there are no rows to compare logits on", hint="name some: --data FILE")
+    _check_dtype(dtype)
+    exact = "float64" if card.model["dtype"] == "float64" else "float32"
+    extractor = load(run, model=model, device_map=device_map, dtype=exact)
+    assert method is not None and not isinstance(method.merge, str)  # `load` would have refused it.
+    expected = _logits(extractor.model, extractor.template, records)
+    whole = method.merge(extractor.model).eval()
+    merged = _difference(expected, _logits(whole, extractor.template, records))
+    # nan compares as false.
+    if not merged.relative <= ROUNDING[getattr(torch, exact)]:
+        raise WorkFailed(f"the merged model differs from base and adapter by {merged.relative:.2g} of its logits")
+    if dtype == "auto":
+        named = card.model["dtype"]
+        dtype = str(dtype_of(named, card.base["name"], whole.device.type)).removeprefix("torch.")
+    beside = output.with_name(f".{output.name}.partial")
+    with failures(run):
+        shutil.rmtree(beside, ignore_errors=True)
+        try:
+            whole.to(getattr(torch, dtype)).save_pretrained(str(beside))
+            extractor.template.tokenizer.save_pretrained(str(beside))
+            _plain(card, dtype, output).save(beside)
+            read_back = load_model(str(beside), dtype=dtype, device_map=str(whole.device))
+            written = _difference(expected, _logits(read_back, extractor.template, records))
+            count = sum(len(each) for each in expected)
+            export = Export(output, dtype, len(records), count, merged, written)
+            report = {**asdict(export), "folder": str(output), "run": str(run), "method": card.method}
+            write_text(beside / REPORT_FILE, json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+            if output.is_dir():  # It is empty.
+                output.rmdir()
+            os.rename(beside, output)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+    return export
+
+
+def _plain(card: Card, dtype: str, output: Path) -> Card:
+    """The card of a model that needs no adapter: `yuantune generate` answers with the folder."""
+    return replace(card, method="full", options={}, model={**card.model, "name": str(output), "dtype": dtype})
+
+
+def _check_output(output: Path) -> None:
+    if why := obstacle(output):
+        raise RunError(f"the folder {output} cannot be made: {why}", hint="name another one: --output DIR")
+    if output.exists() and any(output.iterdir()):
+        raise RunError(f"{output} is already there", hint="name a new folder: --output DIR")
+
+
+def _check_dtype(dtype: str) -> None:
+    if dtype not in ("auto", *DTYPES):
+        raise ConfigError(f"--dtype {dtype}: one of auto, {', '.join(DTYPES)}")
+
+
+def _logits(model: PreTrainedModel, template: BoundTemplate, records: Sequence[Record]) -> list[Tensor]:
+    """[S, V] of each record, on the CPU: where its answer's tokens are predicted, or, without one, its first."""
+    found = []
+    with trial(model):
+        for record in records:
+            if record.has_answer:
+                example = template.example(record)
+                ids = list(example.ids)
+                places = [at - 1 for at, learnt in enumerate(example.supervised) if learnt and at]
+            else:
+                ids = list(template.prompt(record).ids)
+                places = [len(ids) - 1]
+            input_ids, place_S = (torch.tensor(each, device=model.device) for each in ([ids], places))
+            kept: dict[str, Any] = {"logits_to_keep": place_S} if accepts(model, "logits_to_keep") else {}
+            logits_SV = model(input_ids=input_ids, use_cache=False, **kept).logits[0]
+            found.append((logits_SV if kept else logits_SV[place_S]).cpu())
+    return found
+
+
+def _difference(expected: Sequence[Tensor], found: Sequence[Tensor]) -> Difference:
+    pairs = [(one.double(), other.double()) for one, other in zip(expected, found, strict=True)]
+    apart, length = (sum(float(each.square().sum()) for each in some) for some in zip(
+        *((other - one, one) for one, other in pairs), strict=True
+    ))  # fmt: skip
+    same = torch.cat([one.argmax(-1) == other.argmax(-1) for one, other in pairs]).double().mean()
+    largest = torch.stack([(other - one).abs().max() for one, other in pairs]).max()
+    return Difference(float(largest), (apart / max(length, 1e-300)) ** 0.5, float(same))
