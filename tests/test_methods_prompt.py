@@ -205,6 +205,20 @@ def test_virtual_tokens_that_begin_as_a_text() -> None:
         Config.model_validate({"prompt_tuning": {"prompt_tuning_init": "text"}})
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("case", ["prompt", "prefix"])
+def test_low_precision_bases_keep_wide_virtual_tokens(kind: str, case: str) -> None:
+    method, options = CASES[case]
+    model = METHODS[method].apply(tiny(kind, torch.bfloat16), options).train()
+    assert {p.dtype for p in model.parameters() if p.requires_grad} == {torch.float32}
+    for batch in (lay_out(typical(), least=1), collate(typical(), pad_id=0)):
+        assert all(bool(slope.isfinite().all()) for slope in gradients(model, loss_of(model, batch)).values())
+    questions = [Question(prompt, text_ids=prompt) for prompt in PROMPTS]
+    assert len(list(answer(model, questions, end_ids=[99], pad_id=0, max_new_tokens=4, batch_size=2))) == len(
+        PROMPTS
+    )
+
+
 def test_virtual_tokens_take_positions() -> None:
     gpt2 = GPT2LMHeadModel(GPT2Config(vocab_size=40, n_embd=16, n_layer=2, n_head=2, n_positions=10))
     assert positions_of(gpt2) == 10

@@ -18,7 +18,8 @@ import yuantune
 from yuantune.config import Config
 from yuantune.errors import ConfigError, Interrupted
 from yuantune.infer.extractor import Extractor
-from yuantune.train.run import fine_tune
+from yuantune.models.virtual import virtual_tokens
+from yuantune.train.run import fine_tune, run_prepared
 
 QUIET = Console(quiet=True)
 METHODS: dict[str, dict[str, Any]] = {
@@ -117,6 +118,14 @@ def test_virtual_tokens_before_padded_rows(name: str, tmp_path: Path, yuan_folde
     for ours, theirs in zip(lines["on"], lines["off"], strict=True):
         for figure in {"loss", "eval_loss", "grad_norm", "eval_f1"} & theirs.keys():
             assert ours[figure] == pytest.approx(theirs[figure], rel=1e-5)
+
+
+def test_scores_before_training_are_the_bases(tmp_path: Path, yuan_folder: Path, rows_file: Path) -> None:
+    """Virtual tokens that have learnt nothing would change its answers."""
+    options = config(yuan_folder, rows_file, tmp_path / "run", "prompt", max_steps=1)
+    seen = []
+    run_prepared(options, console=QUIET, before=lambda model, data: seen.append(model))
+    assert virtual_tokens(seen[0]) == 0 and virtual_tokens(yuantune.load(tmp_path / "run").model) == 4
 
 
 def test_a_prefix_that_checkpointing_would_drop_is_refused(

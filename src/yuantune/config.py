@@ -36,7 +36,8 @@ class ModelSection(Section):
     """Branch, tag or commit on the hub."""
     dtype: Literal["auto", "bfloat16", "float16", "float32", "float64"] = "auto"
     """Number format of the base weights. auto: bfloat16 under an adapter (the adapter itself stays float32),
-    float32 for full fine-tuning, for the built-in mini, and on a CPU that only emulates bfloat16."""
+    float32 where its own weights are trained or changed, for the built-in mini, and on a CPU that only emulates
+    bfloat16."""
     device_map: str = "auto"
     """Where the model runs: auto (a GPU or MPS where there is one), cpu, cuda, cuda:0, mps."""
     attn_implementation: str = "sdpa"

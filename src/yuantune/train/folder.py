@@ -5,7 +5,7 @@ RUN/yuantune.json   template, labels, base model and tokenizer with hashes, vers
 RUN/check.json      what the check of the data found
 RUN/log.jsonl       a line a logging step
 RUN/loss.png        the losses, drawn
-RUN/adapter/        PEFT's files and COMPLETE.json (RUN/model/ under full fine-tuning)
+RUN/adapter/        what the method saves, and COMPLETE.json (RUN/model/ under full fine-tuning)
 RUN/checkpoint-N/   a state to resume from, in the layout of transformers' Trainer, and COMPLETE.json
 RUN/eval/NAME/      predictions and scores (quickstart and demo)
 RUN/.lock           while a process writes
