@@ -107,6 +107,8 @@ def test_saved_switched_off_and_swapped(kind: str, tmp_path: Path) -> None:
         for name, logits in (("one", expected["one"]), (None, base), ("two", expected["two"])):
             bottleneck.activate(model, name)
             assert torch.equal(model(input_ids=IDS).logits, logits)
+    with pytest.raises(ModelError, match="an adapter 'two' already"):
+        bottleneck.attach(both, tmp_path / "one", "two")
     with pytest.raises(ModelError, match="no adapter 'three'"):
         bottleneck.activate(both, "three")
 

@@ -136,7 +136,9 @@ def restore(model: PreTrainedModel, folder: Path, name: str = DEFAULT) -> None:
 
 
 def add(model: PreTrainedModel, options: dict[str, Any], name: str = DEFAULT) -> None:
-    """Add an adapter called `name`, and make it the active one. Raises as `apply` does."""
+    """Add an adapter called `name`, and make it the active one. Raises as `apply` does, and where there is one."""
+    if name in vars(model).get(_ATTRIBUTE, {}):
+        raise ModelError(f"the model has an adapter {name!r} already", hint="give the new one another name")
     layers, kind = decoder_layers(model), options["kind"]
     numbers = chosen_layers(model, options["layers"], "bottleneck.layers")
     parts = [dict(layer.named_modules()) for layer in layers or ()]
