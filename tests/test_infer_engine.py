@@ -12,6 +12,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 from yuantune.errors import DataError
 from yuantune.infer import engine
 from yuantune.infer.engine import Answer, Question, answer
+from yuantune.models.slots import Slots
 
 PROMPTS = [[5, 9, 3, 12], [7], [4, 4, 8, 2, 30, 6, 11], [9, 10]]
 NEW, END = 12, 1
@@ -95,6 +96,40 @@ def test_little_memory_answers_fewer_rows_at_once(
     monkeypatch.setattr(engine, "memory_of", lambda device: 4 * 2 * (7 + NEW) * 2 * 2 * 32 * 8)
     assert [each.ids for each in answers(model, 4, (END,))] == whole
     assert max(most) == (2 if way == "slots" else 0)
+
+
+@pytest.mark.parametrize("fine", [0, 1, 3])
+def test_where_memory_ends_fewer_rows_go_on(
+    model: PreTrainedModel, way: str, monkeypatch: pytest.MonkeyPatch, fine: int
+) -> None:
+    """Rows that were begun are read again, as far as they are written, and end as they would have."""
+    whole = [each.ids for each in answers(model, 4, (END,))]
+    step, sizes = Slots.step, []
+
+    def full(slots: Slots, chunks: Any) -> Any:
+        if len(chunks) > 1 and len(sizes) < 3:  # The prefix is read by itself.
+            sizes.append(len(chunks))
+            if len(sizes) > fine:
+                raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")
+        return step(slots, chunks)
+
+    if way == "slots":
+        engine._slots_serve(model)
+    monkeypatch.setattr(Slots, "step", full)
+    assert [each.ids for each in answers(model, 4, (END,))] == whole
+    assert way != "slots" or (sizes[0] == 4 and len(sizes) >= 2)
+
+
+def test_one_row_that_does_not_fit_is_an_error(
+    model: PreTrainedModel, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: Any) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")
+
+    monkeypatch.setattr(engine, "_step", full)
+    if way == "slots":
+        with pytest.raises(RuntimeError, match="DefaultCPUAllocator"):
+            answers(model, 4, (END,))
 
 
 def test_an_answer_ends_where_the_models_positions_end() -> None:

@@ -165,6 +165,23 @@ def test_a_row_that_does_not_fit_alone_is_an_error(tmp_path: Path, monkeypatch: 
         trainer(tmp_path, 8, 1).train()
 
 
+def test_evaluation_that_does_not_fit_goes_on_by_halves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compute, sizes = step_module.supervised_loss, []
+    run = trainer(tmp_path, 8, 1)
+    whole = run.sum_losses(run.model, [list(run.train_dataset)[:5]])
+
+    def full(model: Any, input_ids: torch.Tensor, **batch: Any) -> torch.Tensor:
+        sizes.append(input_ids.numel())
+        if input_ids.numel() >= sizes[0]:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")
+        return compute(model, input_ids=input_ids, **batch)
+
+    monkeypatch.setattr(step_module, "supervised_loss", full)
+    again = run.sum_losses(run.model, [list(run.train_dataset)[:5]])
+    assert len(sizes) == 3 and again[1:] == whole[1:]
+    assert again[0] == pytest.approx(whole[0], rel=1e-5)
+
+
 def test_another_error_is_not_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def wrong(*args: Any, **batch: Any) -> torch.Tensor:
         raise RuntimeError("shapes")

@@ -26,7 +26,7 @@ from transformers import LogitsProcessor, LogitsProcessorList
 
 from yuantune.errors import DataError, ModelError
 from yuantune.models.grouped import obstacle_of
-from yuantune.models.memory import memory_of
+from yuantune.models.memory import is_exhausted, memory_of
 from yuantune.models.probe import ROUNDING, inner, trial
 from yuantune.models.slots import Chunk, Slots
 from yuantune.models.virtual import virtual_tokens
@@ -219,15 +219,20 @@ def _in_slots(
     batch_size: int,
     edit: Edit | None,
 ) -> Iterator[Answer]:
-    slots = Slots(model)
     prefix = _shared([questions[index].ids for index in order])
-    slots.share(prefix)
+    slots = _slots_behind(model, prefix)
     waiting = list(reversed(order))
     rows: list[_Row] = []
+    parked: list[_Row] = []  # Begun, and without a slot since memory ended.
     memory = memory_of(next(model.parameters()).device) // KEPT_SHARE
-    while waiting or rows:
+    while waiting or rows or parked:
         fresh = 0
-        while waiting and len(rows) < batch_size and (fresh < FRESH_TOKENS or not rows):
+        while parked and len(rows) < batch_size and (fresh < FRESH_TOKENS or not rows):
+            row = parked.pop()
+            slots.add()
+            fresh += len(row.feed)
+            rows.append(row)
+        while not parked and waiting and len(rows) < batch_size and (fresh < FRESH_TOKENS or not rows):
             index = waiting.pop()
             longest = len(questions[index].ids) - len(prefix) + limits[index]  # The next ones are no shorter.
             if rows and (len(rows) + 1) * longest * (slots.bytes_per_token or memory) > memory:
@@ -244,7 +249,14 @@ def _in_slots(
         if not rows:
             break
         started = time.monotonic()
-        _step(slots, rows, end_ids, edit)
+        if not _fits(slots, rows, end_ids, edit):
+            batch_size = max(len(rows) // 2, 1)
+            for row in rows:
+                row.feed = [*row.question.ids[len(prefix) :], *row.ids]
+            parked, rows = [*parked, *reversed(rows)], []
+            del slots
+            slots = _slots_behind(model, prefix)
+            continue
         share = (time.monotonic() - started) / len(rows)
         for row in rows:
             row.seconds += share
@@ -254,6 +266,23 @@ def _in_slots(
             rows[number] = rows[-1]
             rows.pop()
             yield Answer(row.index, row.ids[: row.limit], row.ended and len(row.ids) <= row.limit, row.seconds)
+
+
+def _slots_behind(model: PreTrainedModel, prefix: Sequence[int]) -> Slots:
+    slots = Slots(model)
+    slots.share(prefix)
+    return slots
+
+
+def _fits(slots: Slots, rows: Sequence[_Row], end_ids: frozenset[int], edit: Edit | None) -> bool:
+    """A step; False where memory ended in it, and fewer rows may do with less."""
+    try:
+        _step(slots, rows, end_ids, edit)
+    except (RuntimeError, MemoryError) as error:
+        if not is_exhausted(error) or len(rows) == 1:
+            raise
+        return False
+    return True
 
 
 def _step(slots: Slots, rows: Sequence[_Row], end_ids: frozenset[int], edit: Edit | None) -> None:

@@ -137,6 +137,17 @@ class RowsTrainer(SupervisedTrainer):
         self.may_checkpoint = False
         keep_activations(self.args, False)
 
+    def losses_of(self, model: nn.Module, inputs: Any) -> torch.Tensor:
+        """Of evaluation rows; where memory ends, of each half of them."""
+        try:
+            return super().losses_of(model, inputs)
+        except (RuntimeError, MemoryError) as error:
+            if not is_exhausted(error) or len(inputs) == 1:
+                raise
+        _free(self.args.device)
+        half = len(inputs) // 2
+        return self.losses_of(model, inputs[:half]) + self.losses_of(model, inputs[half:])
+
     # --------------------------------------------------------------------------------------------- the numbers
     def rows_of_step(self) -> Rows:
         """This process's rows of the step at hand."""

@@ -323,18 +323,26 @@ class SupervisedTrainer(Trainer):
 
     def sum_losses(self, model: nn.Module, batches: Iterable[Any]) -> tuple[float, float, int]:
         """The sum of the supervised tokens' losses, their number, both over all processes, and this one's rows."""
-        total = torch.zeros(2, dtype=torch.float64)
-        rows = 0
+        total = torch.zeros(3, dtype=torch.float64)
         with torch.no_grad():
-            for batch in (self._prepare_inputs(part) for inputs in batches for part in self.batches_of(inputs)):
-                with computing(model, batch), self.compute_loss_context_manager():
-                    loss_sum = supervised_loss(model, **batch)
-                total += torch.stack([loss_sum.double(), batch["weight_S"].sum().double()]).cpu()
-                layout = layout_of(batch)
-                rows += layout.examples if layout is not None else len(batch["input_ids"])
+            for inputs in batches:
+                total += self.losses_of(model, inputs)
+        rows = int(total[2])
         exact = torch.float32 if self.args.device.type == "mps" else torch.float64
-        loss_sum, tokens = self.accelerator.reduce(total.to(self.args.device, exact)).tolist()
+        loss_sum, tokens = self.accelerator.reduce(total[:2].to(self.args.device, exact)).tolist()
         return loss_sum, tokens, rows
+
+    def losses_of(self, model: nn.Module, inputs: Any) -> torch.Tensor:
+        """What `sum_losses` sums, of one batch that the loader gives: [3], on the CPU."""
+        total = torch.zeros(3, dtype=torch.float64)
+        for batch in map(self._prepare_inputs, self.batches_of(inputs)):
+            with computing(model, batch), self.compute_loss_context_manager():
+                loss_sum = supervised_loss(model, **batch)
+            layout = layout_of(batch)
+            rows = layout.examples if layout is not None else len(batch["input_ids"])
+            total[:2] += torch.stack([loss_sum.double(), batch["weight_S"].sum().double()]).cpu()
+            total[2] += rows
+        return total
 
 
 @contextmanager
