@@ -40,7 +40,7 @@ def test_training_options_are_those_of_transformers() -> None:
     from transformers import TrainingArguments
 
     known = {field.name for field in dataclasses.fields(TrainingArguments)}
-    assert set(TrainSection.model_fields) - {"on_nonfinite"} <= known
+    assert set(TrainSection.model_fields) - {"on_nonfinite", "muon_learning_rate", "muon_momentum"} <= known
 
 
 def test_lora_options_are_those_of_peft() -> None:

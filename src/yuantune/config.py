@@ -118,8 +118,8 @@ Strategy = Annotated[
 
 
 class StepSection(Section):
-    """What fine-tuning and pretraining share, under the names of transformers.TrainingArguments; on_nonfinite is
-    ours."""
+    """What fine-tuning and pretraining share, under the names of transformers.TrainingArguments; on_nonfinite and
+    muon_… are ours."""
 
     per_device_train_batch_size: int = Field(default=12, gt=0)
     """Rows in one forward pass on one device."""
