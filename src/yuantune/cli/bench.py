@@ -146,7 +146,6 @@ def curve(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the losses there as JSON.")] = None,
 ) -> None:
     """Whether a run follows the padded recipe's losses, within what rounding does to the padded recipe itself."""
-    from yuantune.models.load import dtype_of
     from yuantune.study.curve import bench_curve
     from yuantune.train.quickstart import SAMPLE
 
@@ -157,7 +156,7 @@ def curve(
             data or str(SAMPLE / "train.jsonl"),
             steps=steps,
             batch_size=batch_size,
-            dtype=str(dtype_of(dtype, model, "cpu")).removeprefix("torch."),
+            dtype=dtype,
             template=template,
             tokenizer=tokenizer,
             learning_rate=learning_rate,

@@ -53,6 +53,9 @@ def bench_curve(
     note: Callable[[str], None] = lambda text: None,
 ) -> Curves:
     """The three runs. Raises WorkFailed where one of them does."""
+    from yuantune.models.load import dtype_of
+
+    dtype = str(dtype_of(dtype, model, "cpu")).removeprefix("torch.")
     curves: dict[str, list[float]] = {}
     for name in (PADDED, REORDERED, OURS):
         note(f"{model}: {name}, {steps} steps")

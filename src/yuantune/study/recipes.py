@@ -129,126 +129,105 @@ def trainer_of(
     """The recipe's Trainer over `examples`. Each batch's computed tokens and its rows are appended to `batches`;
     `dropout` is LoRA's (None: the default), `arguments` go over those of `transformers.TrainingArguments`."""
     make = _trl if job.recipe in TRL else _ours if job.recipe in OURS else _plain
-    options = LoraSection() if dropout is None else LoraSection(lora_dropout=dropout)
-    return make(
-        job,
-        model,
-        tokenizer,
-        examples,
-        folder,
-        [] if batches is None else batches,
-        options.dump(),
-        arguments or {},
-    )
+    lora = LoraSection() if dropout is None else LoraSection(lora_dropout=dropout)
+    batches = [] if batches is None else batches
+    return make(_Setup(job, model, tokenizer, examples, folder, batches, lora.dump(), arguments or {}))
 
 
-def _ours(
-    job: Job,
-    model: Any,
-    tokenizer: Any,
-    examples: ExampleSet,
-    folder: Path,
-    batches: list[Any],
-    options: dict[str, Any],
-    more: dict[str, Any],
-) -> Any:
+@dataclass(frozen=True, slots=True)
+class _Setup:
+    """What a trainer is made of; the fields are `trainer_of`'s, and LoRA's options."""
+
+    job: Job
+    model: Any
+    tokenizer: Any
+    examples: ExampleSet
+    folder: Path
+    batches: list[Any]
+    lora: dict[str, Any]
+    arguments: dict[str, Any]
+
+    def peft_config(self) -> Any:
+        """As the peers take LoRA's options."""
+        from peft import LoraConfig, TaskType
+
+        return LoraConfig(task_type=TaskType.CAUSAL_LM, **self.lora)
+
+    def training_arguments(self, kind: Any = None, **more: Any) -> Any:
+        """`kind` (default: transformers' TrainingArguments) with what every recipe has, and `more`."""
+        from transformers import TrainingArguments
+
+        usual = {
+            "output_dir": str(self.folder),
+            "per_device_train_batch_size": self.job.batch_size,
+            "max_steps": self.job.steps,
+            "save_strategy": "no",
+            "logging_strategy": "no",
+            "learning_rate": 5e-5,
+            "remove_unused_columns": False,
+            "dataloader_drop_last": True,
+            "dataloader_pin_memory": False,
+            "use_cpu": self.job.device == "cpu",
+            "disable_tqdm": True,
+            "report_to": "none",
+            "data_seed": 0,
+            "optim": "adamw_torch",
+        }
+        return (kind or TrainingArguments)(**{**usual, **more, **self.arguments})
+
+
+def _ours(setup: _Setup) -> Any:
     from yuantune.methods import lora
     from yuantune.train.grouping import choose_collator
     from yuantune.train.portions import RowsTrainer
 
-    model = lora.apply(model, options)
-    how = "on" if job.recipe == "yuantune" else "off"
-    collator, _ = choose_collator(model, [examples], how=how, pad_id=tokenizer.pad_token_id)
+    model, examples = lora.apply(setup.model, setup.lora), setup.examples
+    how = "on" if setup.job.recipe == "yuantune" else "off"
+    collator, _ = choose_collator(model, [examples], how=how, pad_id=setup.tokenizer.pad_token_id)
     return RowsTrainer(
-        _noting(collator, batches, list), model=model, args=_arguments(job, folder, **more), train_dataset=examples
+        _noting(collator, setup.batches, list), model=model, args=setup.training_arguments(), train_dataset=examples
     )
 
 
-def _plain(
-    job: Job,
-    model: Any,
-    tokenizer: Any,
-    examples: ExampleSet,
-    folder: Path,
-    batches: list[Any],
-    options: dict[str, Any],
-    more: dict[str, Any],
-) -> Any:
+def _plain(setup: _Setup) -> Any:
     from peft import get_peft_model
     from transformers import DataCollatorForSeq2Seq, Trainer
 
-    checkpointing = job.recipe == "tutorial"
-    model = get_peft_model(model, _lora_config(options))
+    checkpointing = setup.job.recipe == "tutorial"
+    model = get_peft_model(setup.model, setup.peft_config())
     if checkpointing:
         model.enable_input_require_grads()
-    padding = DataCollatorForSeq2Seq(tokenizer=tokenizer, padding=True)
+    padding = DataCollatorForSeq2Seq(tokenizer=setup.tokenizer, padding=True)
     return Trainer(
         model=model,
-        args=_arguments(job, folder, activation_checkpointing=checkpointing, **more),
-        train_dataset=examples,
-        data_collator=_noting(lambda rows: padding([_row(row) for row in rows]), batches, list),
+        args=setup.training_arguments(activation_checkpointing=checkpointing),
+        train_dataset=setup.examples,
+        data_collator=_noting(lambda rows: padding([_row(row) for row in rows]), setup.batches, list),
     )
 
 
-def _trl(
-    job: Job,
-    model: Any,
-    tokenizer: Any,
-    examples: ExampleSet,
-    folder: Path,
-    batches: list[Any],
-    options: dict[str, Any],
-    more: dict[str, Any],
-) -> Any:
+def _trl(setup: _Setup) -> Any:
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
-    rows = [{name: each for name, each in _row(row).items() if name != "attention_mask"} for row in examples]
-    own = {"padding_free": job.recipe == "trl-padding-free", "max_length": None, "bf16": False}
+    rows = [{name: each for name, each in _row(row).items() if name != "attention_mask"} for row in setup.examples]
+    own = {"padding_free": setup.job.recipe == "trl-padding-free", "max_length": None, "bf16": False}
     trainer = SFTTrainer(
-        model=model,
-        args=_arguments(job, folder, SFTConfig, activation_checkpointing=False, **own, **more),
+        model=setup.model,
+        args=setup.training_arguments(SFTConfig, activation_checkpointing=False, **own),
         train_dataset=Dataset.from_list(rows),
-        processing_class=tokenizer,
-        peft_config=_lora_config(options),
+        processing_class=setup.tokenizer,
+        peft_config=setup.peft_config(),
     )
     trainer.data_collator = _noting(
         trainer.data_collator,
-        batches,
+        setup.batches,
         lambda rows: [
-            Example(row["input_ids"], [label != -100 for label in row["labels"]], (0, 0), Source(job.data, 1))
+            Example(row["input_ids"], [label != -100 for label in row["labels"]], (0, 0), Source(setup.job.data, 1))
             for row in rows
         ],
     )
     return trainer
-
-
-def _arguments(job: Job, folder: Path, kind: Any = None, **more: Any) -> Any:
-    from transformers import TrainingArguments
-
-    usual = {
-        "output_dir": str(folder),
-        "per_device_train_batch_size": job.batch_size,
-        "max_steps": job.steps,
-        "save_strategy": "no",
-        "logging_strategy": "no",
-        "learning_rate": 5e-5,
-        "remove_unused_columns": False,
-        "dataloader_drop_last": True,
-        "dataloader_pin_memory": False,
-        "use_cpu": job.device == "cpu",
-        "disable_tqdm": True,
-        "report_to": "none",
-        "data_seed": 0,
-        "optim": "adamw_torch",
-    }
-    return (kind or TrainingArguments)(**{**usual, **more})
-
-
-def _lora_config(options: dict[str, Any]) -> Any:
-    from peft import LoraConfig, TaskType
-
-    return LoraConfig(task_type=TaskType.CAUSAL_LM, **options)
 
 
 def _row(row: Example) -> dict[str, list[int]]:
