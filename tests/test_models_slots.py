@@ -37,18 +37,17 @@ class Rows:
         counts = [self.draw.choice((1, 1, 2, 5) if row else (3, 4, 9)) for row in self.held]
         chunks = [Chunk(self.ids(count), self.draw.randint(1, count)) for count in counts]
         logits_NV = self.slots.step(chunks)
-        at = 0
-        for row, (chunk, count) in enumerate(zip(chunks, counts, strict=True)):
+        at, kept = 0, [self.draw.randint(1, count) for count in counts]
+        for row, chunk in enumerate(chunks):
             whole = [*self.slots.prefix, *self.held[row], *chunk.ids]
             with torch.no_grad():
                 expected_TV = self.model(input_ids=torch.tensor([whole]), use_cache=False).logits[0]
             found_LV = logits_NV[at : at + chunk.logits]
             torch.testing.assert_close(found_LV, expected_TV[-chunk.logits :], rtol=1e-9, atol=1e-9)
             at += chunk.logits
-            kept = self.draw.randint(1, count)
-            self.slots.keep(row, kept)
-            self.held[row] += chunk.ids[:kept]
-            assert self.slots.lengths[row] == len(self.held[row])
+            self.held[row] += chunk.ids[: kept[row]]
+        self.slots.keep(kept)
+        assert self.slots.lengths == [len(held) for held in self.held]
 
 
 @pytest.fixture(scope="module", params=sorted(MODELS))

@@ -299,8 +299,8 @@ def _step(slots: Slots, rows: Sequence[_Row], end_ids: frozenset[int], edit: Edi
             for (index, count), logits_V in zip(written, logits_NV, strict=True):
                 edit(index, count, logits_V)
     likeliest = logits_NV.argmax(-1).tolist()
-    at = 0
-    for number, (row, chunk) in enumerate(zip(rows, chunks, strict=True)):
+    at, counts = 0, []
+    for row, chunk in zip(rows, chunks, strict=True):
         kept = len(row.feed)
         for place in range(at, at + chunk.logits):
             token = row.write(logits_NV[place], likeliest[place], end_ids)
@@ -312,7 +312,8 @@ def _step(slots: Slots, rows: Sequence[_Row], end_ids: frozenset[int], edit: Edi
                 break
             kept += 1
         at += chunk.logits
-        slots.keep(number, kept)
+        counts.append(kept)
+    slots.keep(counts)
 
 
 def _shared(prompts: Sequence[Sequence[int]]) -> list[int]:
@@ -346,8 +347,7 @@ def _tried(bare: PreTrainedModel) -> bool:
             for _ in rows:
                 slots.add()
             found = [slots.step([Chunk(ids[2:3]) for ids in rows])]
-            for number in range(len(rows)):
-                slots.keep(number, 1)
+            slots.keep([1] * len(rows))
             found.append(slots.step([Chunk(rows[0][3:], 2), Chunk([1])])[:2])
         except (TypeError, ValueError, RuntimeError, AttributeError, IndexError, ModelError):
             return False

@@ -300,14 +300,20 @@ def _as_records(texts: Sequence[str]) -> list[Record]:
 
 
 def load(
-    run: str | Path, *, model: str | None = None, device_map: str | None = None, dtype: str | None = None
+    run: str | Path,
+    *,
+    model: str | None = None,
+    device_map: str | None = None,
+    dtype: str | None = None,
+    merge: bool = True,
 ) -> Extractor:
     """The extractor of a run folder (or of an adapter or checkpoint folder in it).
 
     `model` names the base model where it is not found under its own name any more. Template and special tokens are
     the saved ones; base model and tokenizer must be those of the training. A model
-    that was trained in full brings its own weights and tokenizer and needs no base. Raises RunError for a folder
-    that holds no trained model, ModelError where the base differs."""
+    that was trained in full brings its own weights and tokenizer and needs no base. `merge` puts an adapter into
+    the base's weights, in memory, where that is faster and loses nothing: the method can, and they are float32 or
+    finer. Raises RunError for a folder that holds no trained model, ModelError where the base differs."""
     from safetensors import SafetensorError
 
     from yuantune.methods import METHODS
@@ -354,7 +360,16 @@ def load(
             f"the trained weights in {weights} do not load, they are damaged or incomplete: {why}",
             hint=_other_weights(folder, weights),
         ) from error
+    if merge and not isinstance(method.merge, str) and _holds_update(tuned):
+        tuned = method.merge(tuned)
     return Extractor(tuned, template, **card.generate)
+
+
+def _holds_update(model: PreTrainedModel) -> bool:
+    """Whether the base's weights are of a format that holds an update as finely as the adapter does."""
+    import torch
+
+    return model.dtype in (torch.float32, torch.float64)
 
 
 def _check_weights(folder: Path, weights: Path) -> None:

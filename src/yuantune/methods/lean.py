@@ -1,4 +1,4 @@
-"""PEFT's LoRA layers with a leaner training forward: the same parameters and files, one autograd function a layer.
+"""PEFT's LoRA layers with a leaner forward: the same parameters and files, one autograd function a layer.
 
 PEFT's forward keeps the input twice (widened, and dropped out), makes the update beside the layer's output and then
 their sum, and widens what the base computes. Here the input is kept once with a bit mask, and the update is added
@@ -86,7 +86,7 @@ def keep_mask(x: Tensor, dropout: float) -> Tensor:
 def make_lean(model: PreTrainedModel) -> int:
     """Give the model's LoRA layers the leaner forward, where they are of the plain kind; how many got it.
 
-    A layer decides at every call: in evaluation, merged, disabled or under autocast it goes PEFT's way."""
+    A layer decides at every call: merged, disabled or under autocast it goes PEFT's way."""
     from peft.tuners.lora.layer import Linear
 
     count = 0
@@ -118,14 +118,14 @@ class _Forward:
             layer.lora_A[adapter].weight,
             layer.lora_B[adapter].weight,
             layer.scaling[adapter],
-            dropout.p if isinstance(dropout, nn.Dropout) else 0.0,
+            dropout.p if layer.training and isinstance(dropout, nn.Dropout) else 0.0,
         )
         return out
 
     def _is_plain(self, x: Tensor) -> bool:
         """Whether the layer, as it is now, does for `x` what `LoraLinear` does."""
         layer = self.layer
-        if not layer.training or layer.merged or layer.disable_adapters or len(layer.active_adapters) != 1:
+        if layer.merged or layer.disable_adapters or len(layer.active_adapters) != 1:
             return False
         (adapter,) = layer.active_adapters
         return (

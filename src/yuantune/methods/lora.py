@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ from torch import Tensor
 
 from yuantune.errors import ConfigError, Problem, WorkFailed, nearest
 from yuantune.methods import by_peft
-from yuantune.methods.by_peft import CONFIG_FILE, FOLDER, WEIGHTS_FILE, load, merge
+from yuantune.methods.by_peft import CONFIG_FILE, FOLDER, WEIGHTS_FILE, merge
 from yuantune.methods.layers import check_linear, chosen_layers, linear_names
 from yuantune.methods.lean import make_lean
 
@@ -53,6 +53,13 @@ def apply(model: PreTrainedModel, options: dict[str, Any], tokenizer: Any = None
     if str(options.get("init_lora_weights")).startswith(("pissa", "olora")):
         begun = {name: weight.detach().clone() for name, weight in _factors(tuned).items()}
         tuned._begun = begun
+    make_lean(tuned)
+    return tuned
+
+
+def load(load_model: Callable[[Path | None], PreTrainedModel], folder: Path) -> PreTrainedModel:
+    """The base model with the adapter in `folder` on it, for answering."""
+    tuned = by_peft.load(load_model, folder)
     make_lean(tuned)
     return tuned
 

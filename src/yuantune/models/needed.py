@@ -36,11 +36,17 @@ def only_needed(model: PreTrainedModel, input_ids: Tensor, row_S: Tensor, positi
     for these tokens of `input_ids` only, and gives nothing of use for the others.
 
     Models that this is not known to leave alone compute all, as does a batch of which most is needed."""
-    token_S = torch.unique(row_S * input_ids.shape[1] + position_S)
+    with only_these(model, torch.unique(row_S * input_ids.shape[1] + position_S), input_ids.numel()):
+        yield
+
+
+@contextmanager
+def only_these(model: PreTrainedModel, token_S: Tensor, tokens: int) -> Iterator[None]:
+    """`only_needed` for tokens by their number (each once) among the `tokens` of a batch."""
     with ExitStack() as stack:
-        if 0 < len(token_S) <= WORTH * input_ids.numel():
+        if 0 < len(token_S) <= WORTH * tokens:
             for module in parts_of(model):
-                stack.enter_context(instead_of(module, _Needed(module.forward, token_S, input_ids.numel())))
+                stack.enter_context(instead_of(module, _Needed(module.forward, token_S, tokens)))
         yield
 
 

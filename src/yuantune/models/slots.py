@@ -27,6 +27,7 @@ from transformers.cache_utils import Cache
 
 from yuantune.errors import ModelError
 from yuantune.models.grouped import branches
+from yuantune.models.needed import only_these
 from yuantune.models.probe import accepts, attending_by, configs_of, inner
 from yuantune.models.virtual import root_of
 from yuantune.models.yuan2.cache import YuanCacheLayer
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 NAME = "yuantune_slots"
 _FIRST_ROOM = 64
 """Tokens of a row that there is room for at first; the room grows by half."""
+_FEW = 0.5
+"""Where a lesser share of the rows has several new tokens, these attend apart: one token a row is not padded to as
+many as the longest has, and only their keys and values are read twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +56,13 @@ class Chunk:
 class _Block:
     """Rows that attend together: `token_RL` is where their new tokens stand in the step (0, where a row has none),
     `has_RL` whether there is one. `seen_RLT`: which of its row's own tokens each of them sees; None for rows that
-    hold nothing yet, whose own tokens are the new ones."""
+    hold nothing yet, whose own tokens are the new ones. `slot_R`: whose keys and values they read; None: those of
+    all rows, as they lie."""
 
     token_RL: Tensor
     has_RL: Tensor
     seen_RLT: Tensor | None
+    slot_R: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +131,7 @@ class Slots:
             return
         self.add()
         self.step([Chunk([0] * (count - len(prefix)) + list(prefix))], virtual_PD)
-        self.keep(0, count)
+        self.keep([count])
         for shared, own in ((self._prefix_keys, self._keys), (self._prefix_values, self._values)):
             new = [each[0, :, :count].clone() for each in own]
             shared[:] = [torch.cat(pair, 1) for pair in zip(shared, new, strict=True)] if shared else new
@@ -144,11 +150,14 @@ class Slots:
         return self.rows - 1
 
     @torch.inference_mode()
-    def keep(self, row: int, count: int) -> None:
-        """Of the tokens that the last step gave a row, only the first `count` remain, at least one."""
-        self.lengths[row] += count
-        for each in self._filters:
-            each.keep(row, self._starts[row] + count - 1)
+    def keep(self, counts: Sequence[int]) -> None:
+        """Of the tokens that the last step gave each row, only its first `counts` remain, at least one."""
+        self.lengths = [length + count for length, count in zip(self.lengths, counts, strict=True)]
+        last = [start + count - 1 for start, count in zip(self._starts, counts, strict=True)]
+        if self._filters:
+            last_R = torch.tensor(last, device=self.model.get_input_embeddings().weight.device)
+            for each in self._filters:
+                each.keep(last_R)
 
     @torch.inference_mode()
     def remove(self, row: int) -> None:
@@ -186,7 +195,8 @@ class Slots:
             for start, count, chunk in zip(self._starts, counts, chunks, strict=True)
             for at in range(chunk.logits)
         ]
-        with attending_by(NAME, self._configs):
+        wanted_n = torch.tensor(wanted, device=device)
+        with only_these(self.model, wanted_n, total), attending_by(NAME, self._configs):
             output = self.model(
                 **self._inputs([token for chunk in chunks for token in chunk.ids], virtual_PD, device),
                 position_ids=(place_N + self._ahead)[None],
@@ -195,7 +205,7 @@ class Slots:
                     1, 1, total, before + total
                 ),
                 use_cache=False,
-                logits_to_keep=torch.tensor(wanted, device=device),
+                logits_to_keep=wanted_n,
                 slots=self,
                 **given,
             )
@@ -212,7 +222,8 @@ class Slots:
         return {"inputs_embeds": embedded}
 
     def _blocks(self, counts: Sequence[int], device: torch.device) -> Iterator[_Block]:
-        """New rows, those of like length together; and all rows, where some of them hold something."""
+        """New rows, those of like length together; and all rows, where some of them hold something: first one token
+        of each, then what few of them have more."""
         fresh = sorted((row for row, length in enumerate(self.lengths) if not length), key=counts.__getitem__)
         while fresh:
             longest = counts[fresh[-1]]
@@ -220,19 +231,39 @@ class Slots:
             fresh = fresh[: len(fresh) - len(some)]
             yield _Block(*self._places(some, counts, longest, device), None)
         grown = [count if length else 0 for count, length in zip(counts, self.lengths, strict=True)]
-        if not any(grown):
-            return
-        token_RL, has_RL = self._places(range(self.rows), grown, max(grown), device)
-        length_R = torch.tensor(self.lengths, device=device)
-        ends = (length + count for length, count in zip(self.lengths, grown, strict=True) if count)
-        index_T = torch.arange(max(ends), device=device)
-        last_RL = length_R[:, None] + torch.arange(max(grown), device=device)
-        yield _Block(token_RL, has_RL, index_T <= last_RL[..., None])
+        several = [row for row, count in enumerate(grown) if count > 1]
+        apart = 0 < len(several) <= _FEW * self.rows
+        if any(grown):
+            some = [min(count, 1) for count in grown] if apart else grown
+            yield self._grown(range(self.rows), some, [0] * self.rows, device)
+        if apart:
+            rest = [max(count - 1, 0) for count in grown]
+            yield self._grown(several, rest, [1] * self.rows, device)
+
+    def _grown(
+        self, rows: Sequence[int], counts: Sequence[int], skipped: Sequence[int], device: torch.device
+    ) -> _Block:
+        """`rows` that hold something: of each, its `counts` new tokens behind `skipped` ones."""
+        longest = max(counts[row] for row in rows)
+        token_RL, has_RL = self._places(rows, counts, longest, device, skipped)
+        first = [self.lengths[row] + skipped[row] for row in rows]
+        ends = max(at + counts[row] for at, row in zip(first, rows, strict=True) if counts[row])
+        last_RL = torch.tensor(first, device=device)[:, None] + torch.arange(longest, device=device)
+        seen_RLT = torch.arange(ends, device=device) <= last_RL[..., None]
+        slot_R = None if len(rows) == self.rows else torch.tensor(rows, device=device)
+        return _Block(token_RL, has_RL, seen_RLT, slot_R)
 
     def _places(
-        self, rows: Sequence[int], counts: Sequence[int], longest: int, device: torch.device
+        self,
+        rows: Sequence[int],
+        counts: Sequence[int],
+        longest: int,
+        device: torch.device,
+        skipped: Sequence[int] | None = None,
     ) -> tuple[Tensor, Tensor]:
-        start_R = torch.tensor([self._starts[row] for row in rows], device=device)
+        start_R = torch.tensor(
+            [self._starts[row] + (skipped[row] if skipped else 0) for row in rows], device=device
+        )
         count_R = torch.tensor([counts[row] for row in rows], device=device)
         index_L = torch.arange(longest, device=device)
         has_RL = index_L < count_R[:, None]
@@ -280,9 +311,12 @@ class Slots:
         if block.seen_RLT is None:
             new = (branches(key_KNE, block.token_RL), branches(value_KNE, block.token_RL))
             return _read(query_RALE, *new, prefix, scaling)
-        rows, _, tokens = block.seen_RLT.shape
-        held = (self._keys[layer][:rows, :, :tokens], self._values[layer][:rows, :, :tokens])
-        return _go_on(query_RALE, *held, block.seen_RLT, prefix, scaling)
+        tokens = block.seen_RLT.shape[-1]
+        key_RKTE, value_RKTE = (
+            held[: self.rows, :, :tokens] if block.slot_R is None else held[block.slot_R, :, :tokens]
+            for held in (self._keys[layer], self._values[layer])
+        )
+        return _go_on(query_RALE, key_RKTE, value_RKTE, block.seen_RLT, prefix, scaling)
 
 
 def _read(
@@ -398,11 +432,11 @@ class _Filter(YuanCacheLayer):
         assert self._last is not None
         return self._last[0][row].clone(), self._last[1][row].clone()
 
-    def keep(self, row: int, token: int) -> None:
-        """`token` of the last step is the row's last now."""
+    def keep(self, token_R: Tensor) -> None:
+        """These tokens of the last step are the rows' last ones now."""
         assert self._last is not None and self._new is not None
         for held, new in zip(self._last, self._new, strict=True):
-            held[row] = new[token]
+            held[: self._rows] = new[token_R]
 
     def remove_row(self, row: int) -> None:
         self._rows -= 1

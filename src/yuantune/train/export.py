@@ -86,7 +86,7 @@ def export_merged(
         raise RunError("there are no rows to compare logits on", hint="name some: --data FILE")
     _check_dtype(dtype)
     exact = "float64" if card.model["dtype"] == "float64" else "float32"
-    extractor = load(run, model=model, device_map=device_map, dtype=exact)
+    extractor = load(run, model=model, device_map=device_map, dtype=exact, merge=False)
     assert method is not None and not isinstance(method.merge, str)  # `load` would have refused it.
     expected = _logits(extractor.model, extractor.template, records)
     whole = method.merge(extractor.model).eval()
