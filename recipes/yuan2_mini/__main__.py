@@ -26,7 +26,7 @@ from yuantune.models.load import computes_bfloat16
 from yuantune.resources import RESOURCES
 
 HERE = Path(__file__).parent
-DATA, TOKENIZER, MEMORY, SCORES = "data", "tokenizer", "memory.json", "scores"
+DATA, TOKENIZER, MEMORY, SCORES, METHODS = "data", "tokenizer", "memory.json", "scores", "methods"
 """What the folder WORK holds, beside the runs."""
 RUNS = {
     "run": "pretrain.yaml",
@@ -185,6 +185,21 @@ def scores(
                 )
             )
     out.print_json(json.dumps(stage.table(results)))
+
+
+@app.command()
+def methods(
+    to: Work,
+    resumener: Annotated[Path | None, typer.Option(help="Folder with ResumeNER's train and dev files.")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="Only this method of methods.yaml; several times.")] = None,
+) -> None:
+    """Measure every method by methods.yaml, each with its best rate. Hours; what is done is not done again."""
+    from recipes.yuan2_mini import methods as stage
+
+    results = stage.measure(stage.study(only or []), resumener, to / METHODS, _say)
+    for rows in ("few", "whole"):
+        if lines := stage.table(results, rows):
+            typer.echo(f"\n{stage.markdown(lines)}")
 
 
 @app.command(name="all")
