@@ -30,7 +30,7 @@ from yuantune.study.bench import in_process
 
 SETTINGS = Path(__file__).with_name("methods.yaml")
 RATES, RUNS, RESULT = "rates", "runs", "result.json"
-CHOSEN_ON = 200
+CHOSEN_ON = 120
 """Rows of the tenth that a rate is chosen on."""
 
 
@@ -71,28 +71,31 @@ def measure(
     """Choose each method's rate, train with it, and give one result a run; all of it is kept in `folder`.
 
     Raises WorkFailed where a run fails."""
+    folder.mkdir(parents=True, exist_ok=True)
     train, dev = data_files("resumener", resumener, folder, choose=False)
     parts = data_files("resumener", resumener, folder, choose=True)
-    results = []
+    rates = {}
     for method in study.methods:
         note(f"{method.what}: which learning rate")
-        rate = chosen_rate(study, method, parts, folder / RATES / method.name)
-        jobs = [("few", seed, {"data": {"limit": study.few["rows"]}}) for seed in study.few["seeds"]]
-        if method.whole:
-            jobs.append(("whole", 0, {"train": study.whole}))
-        for rows, seed, more in jobs:
-            place = folder / RUNS / f"{method.name}-{rows}-{seed}"
-            if not (place / RESULT).is_file():
-                note(f"{method.what}: {rows} rows, seed {seed}, learning rate {rate:g}")
-                tree = config_of(study, method, rate, seed, {"train": str(train), "eval": str(dev)}, more)
-                job = {"folder": str(place), "config": tree}
-                done = in_process("recipes.yuan2_mini.methods", json.dumps(job))
-                if "error" in done:
-                    raise WorkFailed(f"{method.what}, {rows} rows, seed {seed}: {done['error']}")
-                place.mkdir(parents=True, exist_ok=True)
-                write_text(place / RESULT, json.dumps({"rows": rows, "seed": seed, "rate": rate, **done}) + "\n")
-            kept = json.loads((place / RESULT).read_text(encoding="utf-8"))
-            results.append({"name": method.name, "what": method.what, **kept})
+        rates[method.name] = chosen_rate(study, method, parts, folder / RATES / method.name)
+    jobs = [
+        (method, "few", seed, {"data": {"limit": study.few["rows"]}})
+        for method in study.methods
+        for seed in study.few["seeds"]
+    ]
+    jobs += [(method, "whole", 0, {"train": study.whole}) for method in study.methods if method.whole]
+    results = []
+    for method, rows, seed, more in jobs:
+        place, rate = folder / RUNS / f"{method.name}-{rows}-{seed}", rates[method.name]
+        if not (place / RESULT).is_file():
+            note(f"{method.what}: {rows} rows, seed {seed}, learning rate {rate:g}")
+            tree = config_of(study, method, rate, seed, {"train": str(train), "eval": str(dev)}, more)
+            done = in_process("recipes.yuan2_mini.methods", json.dumps({"folder": str(place), "config": tree}))
+            if "error" in done:
+                raise WorkFailed(f"{method.what}, {rows} rows, seed {seed}: {done['error']}")
+            write_text(place / RESULT, json.dumps({"rows": rows, "seed": seed, "rate": rate, **done}) + "\n")
+        kept = json.loads((place / RESULT).read_text(encoding="utf-8"))
+        results.append({"name": method.name, "what": method.what, **kept})
     return results
 
 
