@@ -27,6 +27,10 @@ from yuantune.infer.windows import Window, merged, windows
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from yuantune.methods import LoadModel, Method
+
+    Attach = Callable[[Method, LoadModel, Path], PreTrainedModel]
+
 CHUNK = 1024
 """Records that are rendered and sorted by length at once: memory stays bounded on files of any size."""
 _ROOM = 4
@@ -134,7 +138,7 @@ class Extractor:
                 some = slice(start, start + chunk)
                 yield from self._predict(records[some], parts[some], on_answer, edit)
             return
-        for some_records in _chunks(iter(records), chunk):
+        for some_records in chunks(iter(records), chunk):
             yield from self._predict(some_records, self._parts(some_records, keep_going), on_answer, edit)
 
     @cached_property
@@ -278,7 +282,7 @@ class Extractor:
         )
 
 
-def _chunks(records: Iterator[Record], size: int) -> Iterator[list[Record]]:
+def chunks(records: Iterator[Record], size: int) -> Iterator[list[Record]]:
     """Lists of `size` records; what reading raises comes behind those that were read."""
     unread: DataError | None = None
     some: list[Record] = []
@@ -308,13 +312,26 @@ def load(
     the saved ones; base model and tokenizer must be those of the training. A model
     that was trained in full brings its own weights and tokenizer and needs no base. Raises RunError for a folder
     that holds no trained model, ModelError where the base differs."""
+    tuned, template, options = open_run(Path(run), model=model, device_map=device_map, dtype=dtype)
+    return Extractor(tuned, template, **options)
+
+
+def open_run(
+    folder: Path,
+    *,
+    model: str | None = None,
+    device_map: str | None = None,
+    dtype: str | None = None,
+    attach: Attach | None = None,
+) -> tuple[PreTrainedModel, BoundTemplate, dict[str, Any]]:
+    """What `load` makes an extractor of: the tuned model, the saved prompt, and the options of `generate`. `attach`
+    makes the tuned model otherwise than the method's own `load` does. Raises as `load`."""
     from safetensors import SafetensorError
 
     from yuantune.methods import METHODS
     from yuantune.methods.card import CARD_FILE, read_card
     from yuantune.models.load import check_identity, load_model, load_tokenizer
 
-    folder = Path(run)
     card = read_card(folder)
     if card.method not in METHODS:
         raise RunError(f"{folder} was trained by the method {card.method}, which this version of yuantune lacks")
@@ -345,7 +362,7 @@ def load(
     template = Template.from_dict(card.template, where=CARD_FILE).bind(tokenizer)
     template.check_framing(card.framing)
     try:
-        tuned = method.load(load_base, weights)
+        tuned = method.load(load_base, weights) if attach is None else attach(method, load_base, weights)
     except UserError:
         raise
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
@@ -354,7 +371,7 @@ def load(
             f"the trained weights in {weights} do not load, they are damaged or incomplete: {why}",
             hint=_other_weights(folder, weights),
         ) from error
-    return Extractor(tuned, template, **card.generate)
+    return tuned, template, card.generate
 
 
 def _check_weights(folder: Path, weights: Path) -> None:

@@ -23,14 +23,14 @@ from torch import Tensor
 
 from yuantune.errors import ConfigError, Problem, WorkFailed, nearest
 from yuantune.methods import by_peft
-from yuantune.methods.by_peft import CONFIG_FILE, FOLDER, WEIGHTS_FILE, load, merge
+from yuantune.methods.by_peft import CONFIG_FILE, FOLDER, WEIGHTS_FILE, load, merge, switch
 from yuantune.methods.layers import check_linear, chosen_layers, linear_names
 from yuantune.methods.lean import make_lean
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["FOLDER", "NEEDS_BASE", "apply", "load", "merge", "restore", "save"]
+__all__ = ["FOLDER", "NEEDS_BASE", "apply", "load", "merge", "restore", "save", "switch"]
 
 NEEDS_BASE = True
 
