@@ -207,34 +207,13 @@ class Adapters:
             problems += [Problem(str(run), what) for what in _no_adapter(card)]
             if first is None:
                 first = (run, card)
-            problems += [Problem(str(run), what) for what in self._differences(*first, card)]
+            problems += [Problem(str(run), what) for what in differences(*first, card, **self._options)]
         if problems:
             raise RunError(
                 "these runs cannot share one base model",
                 problems=problems,
                 hint="load each of them by itself: yuantune.load(RUN), `yuantune extract RUN`",
             )
-
-    def _differences(self, other: Path, first: Card, card: Card) -> Iterator[str]:
-        """How the base of a run differs from that of the first one, in words."""
-        told = self._options
-        if told["model"] is None and card.base["name"] != first.base["name"]:
-            yield f"its base is {card.base['name']}, that of {other} is {first.base['name']}"
-            return
-        now, then = card.base.get("revision"), first.base.get("revision")
-        if now != then:
-            yield f"its base is of revision {now}, that of {other} of {then}"
-        for part in ("architecture", "config", "tokenizer", "weights"):
-            if card.base.get(part) != first.base.get(part):
-                yield f"its base has another {part} than that of {other}, though it is called the same"
-        now, then = (_dtype(each, told["device_map"]) for each in (card, first))
-        if told["dtype"] is None and now != then:
-            yield f"it computes in {now}, {other} in {then} (dtype=… chooses one for all)"
-        options = ("attn_implementation",) if told["device_map"] else ("attn_implementation", "device_map")
-        for option in options:
-            if card.model.get(option) != first.model.get(option):
-                now, then = card.model.get(option), first.model.get(option)
-                yield f"its model.{option} is {now}, that of {other} is {then}"
 
 
 class _Switched(Extractor):
@@ -247,6 +226,35 @@ class _Switched(Extractor):
     def _predict(self, *args: Any, **options: Any) -> list[Prediction]:
         with self._adapters.using(self._name):
             return super()._predict(*args, **options)
+
+
+def differences(
+    other: Path,
+    first: Card,
+    card: Card,
+    *,
+    model: str | None = None,
+    dtype: str | None = None,
+    device_map: str | None = None,
+) -> Iterator[str]:
+    """How the base of a run, by its card, differs from that of another one, `first`, in words. What is given is for
+    both, whatever their cards say."""
+    if model is None and card.base["name"] != first.base["name"]:
+        yield f"its base is {card.base['name']}, that of {other} is {first.base['name']}"
+        return
+    now, then = card.base.get("revision"), first.base.get("revision")
+    if now != then:
+        yield f"its base is of revision {now}, that of {other} of {then}"
+    for part in ("architecture", "config", "tokenizer", "weights"):
+        if card.base.get(part) != first.base.get(part):
+            yield f"its base has another {part} than that of {other}, though it is called the same"
+    now, then = (_dtype(each, device_map) for each in (card, first))
+    if dtype is None and now != then:
+        yield f"it computes in {now}, {other} in {then} (dtype=… chooses one for all)"
+    for option in ("attn_implementation",) if device_map else ("attn_implementation", "device_map"):
+        now, then = card.model.get(option), first.model.get(option)
+        if now != then:
+            yield f"its model.{option} is {now}, that of {other} is {then}"
 
 
 def _card(run: Path) -> Card:
