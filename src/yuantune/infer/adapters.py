@@ -207,7 +207,7 @@ class Adapters:
             problems += [Problem(str(run), what) for what in _no_adapter(card)]
             if first is None:
                 first = (run, card)
-            problems += [Problem(str(run), what) for what in differences(*first, card, **self._options)]
+            problems += [Problem(str(run), what) for what in differences(first[0], first[1], card, **self._options)]
         if problems:
             raise RunError(
                 "these runs cannot share one base model",
