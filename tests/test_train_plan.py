@@ -75,8 +75,6 @@ def test_longest_rows() -> None:
 
 def test_fitting_is_the_estimate() -> None:
     model, cpu = built("llama").float(), torch.device("cpu")
-    found = fitting(model, cpu, full=False, r=4)
-    assert found == {
-        each: tokens_that_fit(model, device=cpu, full=False, r=4, checkpointing=each) for each in (False, True)
-    }
+    found = fitting(model, cpu)
+    assert found == {each: tokens_that_fit(model, device=cpu, checkpointing=each) for each in (False, True)}
     assert found[True] > found[False]  # type: ignore[operator]

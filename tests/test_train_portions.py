@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from pathlib import Path
 from typing import Any
@@ -205,7 +206,10 @@ def test_evaluation_in_portions(tmp_path: Path) -> None:
 
 def test_tokens_that_fit() -> None:
     model, cpu = built("llama").float(), torch.device("cpu")
-    fits = tokens_that_fit(model, device=cpu, full=False)
+    fits = tokens_that_fit(model, device=cpu)
     assert fits is not None and 1 <= fits < memory_of(cpu)
-    assert fits > (tokens_that_fit(model, device=cpu, full=False, r=64) or 0)
-    assert fits < (tokens_that_fit(model, device=cpu, full=False, checkpointing=True) or 0)
+    assert fits < (tokens_that_fit(model, device=cpu, checkpointing=True) or 0)
+    frozen = copy.deepcopy(model).requires_grad_(False)
+    assert tokens_that_fit(frozen, device=cpu) is None  # No gradient reaches anything.
+    frozen.model.layers[-1].requires_grad_(True)
+    assert (tokens_that_fit(frozen, device=cpu) or 0) > fits

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from yuantune.config_file import load_config
     from yuantune.data.record import Prediction, Record, Source
     from yuantune.errors import YuantuneError
+    from yuantune.infer.adapters import Adapters
     from yuantune.infer.extractor import Extractor, load
     from yuantune.score.entities import score_entities
     from yuantune.train.run import fine_tune
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "Adapters": "yuantune.infer.adapters",
     "Config": "yuantune.config",
     "Extractor": "yuantune.infer.extractor",
     "Prediction": "yuantune.data.record",
@@ -36,6 +38,7 @@ _HOME = {
 }
 
 __all__ = [
+    "Adapters",
     "Config",
     "Extractor",
     "Prediction",

@@ -11,7 +11,20 @@ from typing import Annotated, Any
 import typer
 
 import yuantune
-from yuantune.cli import bench, data, export, extract, model, pretrain, run, scores, setup, tokenizer, verify
+from yuantune.cli import (
+    bench,
+    combine,
+    data,
+    export,
+    extract,
+    model,
+    pretrain,
+    run,
+    scores,
+    setup,
+    tokenizer,
+    verify,
+)
 from yuantune.cli.console import err, out, print_error
 from yuantune.errors import Interrupted, UserError, YuantuneError
 
@@ -41,6 +54,7 @@ scores.register(app)
 pretrain.register(app)
 verify.register(app)
 export.register(app)
+combine.register(app)
 setup.register(app)
 app.add_typer(data.app, name="data")
 app.add_typer(model.app, name="model")

@@ -54,13 +54,15 @@ def _records(run: Path, data: Path | None, rows: int) -> list[Record]:
     from yuantune.config import Config
     from yuantune.data.readers import read_all
     from yuantune.methods.card import read_card
+    from yuantune.train.combine import parts_of
     from yuantune.train.folder import CONFIG_FILE, config_of
     from yuantune.train.run import read_records
 
     if data is not None:
         return read_all(data)[:rows]
     read_card(run)
-    home = run if (run / CONFIG_FILE).is_file() else run.parent
+    home = parts_of(run)[0]
+    home = home if (home / CONFIG_FILE).is_file() else home.parent
     try:
         train, evaluation = read_records(config_of(home, Config), Console(quiet=True))
         return list(islice(evaluation or iter(train), rows))

@@ -21,7 +21,7 @@ Name = Annotated[
         help="yuan2-mini, a folder, org/model on Hugging Face (IEITYuan/… on ModelScope), modelscope:ID or hf:ID."
     ),
 ]
-MEMORY_PARTS = ("weights", "adapter", "activations", "logits")
+MEMORY_PARTS = ("weights", "trained", "activations", "logits")
 
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit on the hub.")]
 
@@ -124,8 +124,14 @@ def _framing(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
 
 def _memory(model: Any, dtype: Any, batch_size: int, length: int) -> list[dict[str, Any]]:
     """Estimates for one batch, kept whole and with checkpointing; a quarter of a row is taken for its answer."""
+    from yuantune.method_config import LoraSection
+    from yuantune.methods import lora
+    from yuantune.methods.layers import linear_names
     from yuantune.models.memory import estimate
 
+    options, known = LoraSection().dump(), {path.rpartition(".")[2] for path in linear_names(model)}
+    options["target_modules"] = [name for name in options["target_modules"] if name in known] or "all-linear"
+    model = lora.apply(model, options)
     rows = []
     for checkpointing in (False, True):
         memory = estimate(

@@ -11,7 +11,8 @@
 | chat | `messages` (`role`, `content`) or `conversations` (`from`, `value`), perhaps `system` |
 | to be answered | `text` or `input` alone, or any of the above without its answer |
 
-Other fields are passed over; null counts as absent.
+`adapter` names the adapter that is to answer, where there are several. Other fields are passed over; null counts
+as absent.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
 from yuantune.data.annotations import label_studio, labels_of, parse_spans
@@ -59,8 +61,11 @@ def to_record(row: object, source: Source, *, cells: bool = False) -> Record:
     if not isinstance(row, Mapping):
         raise BadRow(f"a row must be an object with fields, found {kind(row)}")
     row = {str(key): value for key, value in row.items() if value is not None}
-    if cells:
-        row = _parse_cells(row)
+    record = _record(_parse_cells(row) if cells else row, source)
+    return replace(record, adapter=_checked(str(row["adapter"]), "adapter")) if "adapter" in row else record
+
+
+def _record(row: Mapping[str, object], source: Source) -> Record:
     if isinstance(row.get("data"), Mapping):
         text, labels = label_studio(row)
         return Record(source, _checked(text, "data"), labels=_checked_labels(labels))

@@ -46,6 +46,8 @@ class Record:
     output: str | None = None
     instruction: str = ""
     messages: tuple[Message, ...] = ()
+    adapter: str = ""
+    """Which of several adapters on one base is asked; only `yuantune.infer.adapters` looks at it."""
 
     @property
     def has_answer(self) -> bool:
@@ -74,7 +76,8 @@ class Prediction:
     `labels` is the parsed answer, None where it is not a JSON object of string lists; `finished` is False where
     the answer reached `max_new_tokens` before its end token; `seconds` is the record's share of its batch. A text
     longer than the model reads was answered in so many `windows`. `error` says why there is no answer. `value` is
-    the parsed answer where it was held to a schema of the user's own."""
+    the parsed answer where it was held to a schema of the user's own. `adapter` is the one that answered, where
+    several share a base."""
 
     source: Source
     text: str
@@ -87,3 +90,4 @@ class Prediction:
     windows: int = 1
     error: str = ""
     value: Any = None
+    adapter: str = ""

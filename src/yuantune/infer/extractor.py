@@ -27,6 +27,11 @@ from yuantune.infer.windows import Window, merged, windows
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from yuantune.methods import LoadModel, Method
+    from yuantune.methods.card import Card
+
+    Attach = Callable[[Method, LoadModel, Path], PreTrainedModel]
+
 CHUNK = 1024
 """Records that are rendered and sorted by length at once: memory stays bounded on files of any size."""
 _ROOM = 4
@@ -134,7 +139,7 @@ class Extractor:
                 some = slice(start, start + chunk)
                 yield from self._predict(records[some], parts[some], on_answer, edit)
             return
-        for some_records in _chunks(iter(records), chunk):
+        for some_records in chunks(iter(records), chunk):
             yield from self._predict(some_records, self._parts(some_records, keep_going), on_answer, edit)
 
     @cached_property
@@ -278,7 +283,7 @@ class Extractor:
         )
 
 
-def _chunks(records: Iterator[Record], size: int) -> Iterator[list[Record]]:
+def chunks(records: Iterator[Record], size: int) -> Iterator[list[Record]]:
     """Lists of `size` records; what reading raises comes behind those that were read."""
     unread: DataError | None = None
     some: list[Record] = []
@@ -314,13 +319,31 @@ def load(
     that was trained in full brings its own weights and tokenizer and needs no base. `merge` puts an adapter into
     the base's weights, in memory, where that is faster and loses nothing: the method can, and they are float32 or
     finer. Raises RunError for a folder that holds no trained model, ModelError where the base differs."""
+    from yuantune.methods import METHODS
+
+    tuned, template, card = open_run(Path(run), model=model, device_map=device_map, dtype=dtype)
+    put = METHODS[card.method].merge
+    if merge and not isinstance(put, str) and _holds_update(tuned):
+        tuned = put(tuned)
+    return Extractor(tuned, template, **card.generate)
+
+
+def open_run(
+    folder: Path,
+    *,
+    model: str | None = None,
+    device_map: str | None = None,
+    dtype: str | None = None,
+    attach: Attach | None = None,
+) -> tuple[PreTrainedModel, BoundTemplate, Card]:
+    """What `load` makes an extractor of: the tuned model, the saved prompt, and the run's card. `attach` makes the
+    tuned model otherwise than the method's own `load` does. Raises as `load`."""
     from safetensors import SafetensorError
 
     from yuantune.methods import METHODS
     from yuantune.methods.card import CARD_FILE, read_card
     from yuantune.models.load import check_identity, load_model, load_tokenizer
 
-    folder = Path(run)
     card = read_card(folder)
     if card.method not in METHODS:
         raise RunError(f"{folder} was trained by the method {card.method}, which this version of yuantune lacks")
@@ -351,7 +374,7 @@ def load(
     template = Template.from_dict(card.template, where=CARD_FILE).bind(tokenizer)
     template.check_framing(card.framing)
     try:
-        tuned = method.load(load_base, weights)
+        tuned = method.load(load_base, weights) if attach is None else attach(method, load_base, weights)
     except UserError:
         raise
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
@@ -360,9 +383,7 @@ def load(
             f"the trained weights in {weights} do not load, they are damaged or incomplete: {why}",
             hint=_other_weights(folder, weights),
         ) from error
-    if merge and not isinstance(method.merge, str) and _holds_update(tuned):
-        tuned = method.merge(tuned)
-    return Extractor(tuned, template, **card.generate)
+    return tuned, template, card
 
 
 def _holds_update(model: PreTrainedModel) -> bool:

@@ -19,6 +19,7 @@ from yuantune.data.record import Prediction, Record
 from yuantune.data.strict_json import parse_json
 from yuantune.data.writing import check_target, write_text
 from yuantune.errors import DataError, WorkFailed
+from yuantune.infer.adapters import Adapters
 from yuantune.infer.extractor import Extractor
 
 CHUNK = 256
@@ -104,7 +105,7 @@ def _whole_lines(path: Path) -> int:
 
 
 def answer_file(
-    extractor: Extractor, records: Iterable[Record], job: Job, on_answer: Callable[[Prediction], None]
+    extractor: Extractor | Adapters, records: Iterable[Record], job: Job, on_answer: Callable[[Prediction], None]
 ) -> Iterator[Prediction]:
     """Answer records into the job's output, those aside that a stopped job has answered. `on_answer` gets each as
     soon as it is there, the iterator in their order, as they are written.
@@ -132,4 +133,6 @@ def as_row(prediction: Prediction) -> dict[str, Any]:
         del row["error"]
     if prediction.value is None:
         del row["value"]
+    if not prediction.adapter:
+        del row["adapter"]
     return row

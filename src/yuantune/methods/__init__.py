@@ -1,7 +1,7 @@
 """How a model is made trainable, saved and loaded: one module a method, one table of them.
 
-A method is a module with `apply`, `save`, `load`, `restore` and `merge`, `FOLDER`, the name of what it saves in a
-run folder, and `NEEDS_BASE`, whether that works only together with the base model.
+A method is a module with `apply`, `save`, `load`, `switch`, `restore` and `merge`, `FOLDER`, the name of what
+it saves in a run folder, and `NEEDS_BASE`, whether that works only together with the base model.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from yuantune.methods import bitfit, bottleneck, freeze, full, ia3, lora, p_tuning, prefix_tuning, prompt_tuning
+from yuantune.methods.switch import Switch
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -27,6 +28,8 @@ class Method(Protocol):
     NEEDS_BASE: bool
     merge: Callable[[Any], PreTrainedModel] | str
     """Makes of what `load` gives a model of the base's kind that answers the same; or why there is none."""
+    switch: Callable[[PreTrainedModel, Path], Switch] | str
+    """Puts what `save` wrote on a base that other trained results share, off at first; or why that cannot be."""
     restore: Callable[[Any, Path], None] | None
     """Puts what `save` wrote into a model that `apply` has made; None where the Trainer does it itself."""
 

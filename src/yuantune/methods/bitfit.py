@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from yuantune.errors import ConfigError
-from yuantune.methods.subset import FOLDER, load, merge, restore, save, train_only
+from yuantune.methods.subset import FOLDER, load, merge, restore, save, switch, train_only
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["FOLDER", "NEEDS_BASE", "apply", "load", "merge", "restore", "save"]
+__all__ = ["FOLDER", "NEEDS_BASE", "apply", "load", "merge", "restore", "save", "switch"]
 
 NEEDS_BASE = True
 

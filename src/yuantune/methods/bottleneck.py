@@ -29,6 +29,7 @@ from torch.nn import functional as F
 
 from yuantune.errors import ModelError, RunError
 from yuantune.methods.layers import chosen_layers
+from yuantune.methods.switch import Switch, by_modules
 from yuantune.models.probe import decoder_layers, trial
 
 if TYPE_CHECKING:
@@ -118,6 +119,11 @@ def load(load_model: Callable[[Path | None], PreTrainedModel], folder: Path) -> 
     model = load_model(None)
     attach(model, folder)
     return model
+
+
+def switch(base: PreTrainedModel, folder: Path) -> Switch:
+    """The adapter in `folder` on a base that others share."""
+    return by_modules(load, base, folder)
 
 
 def restore(model: PreTrainedModel, folder: Path, name: str = DEFAULT) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from yuantune.errors import RunError
+from yuantune.methods.switch import Switch, by_modules
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 FOLDER = "adapter"
+_MISSING = "Found missing adapter keys while loading the checkpoint"
 WEIGHTS_FILE, CONFIG_FILE = "adapter_model.safetensors", "adapter_config.json"
 
 
@@ -20,10 +25,23 @@ def save(model: PreTrainedModel, folder: Path) -> None:
 
 
 def load(load_model: Callable[[Path | None], PreTrainedModel], folder: Path) -> PreTrainedModel:
-    """The base model with the adapter in `folder` on it, for answering."""
+    """The base model with the adapter in `folder` on it, for answering.
+
+    Raises RunError where the file lacks weights of it: PEFT would answer with what they are made as."""
     from peft import PeftModel
 
-    return PeftModel.from_pretrained(load_model(None), str(folder))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=_MISSING)
+        try:
+            return PeftModel.from_pretrained(load_model(None), str(folder))
+        except UserWarning as warning:
+            what = str(warning).removeprefix(_MISSING).strip(" :.[]")
+            raise RunError(f"{folder / WEIGHTS_FILE} is not whole: it lacks {what}", hint="train again") from None
+
+
+def switch(base: PreTrainedModel, folder: Path) -> Switch:
+    """The adapter in `folder` on a base that others share."""
+    return by_modules(load, base, folder)
 
 
 def merge(model: Any) -> PreTrainedModel:

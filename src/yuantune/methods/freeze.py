@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from yuantune.errors import ConfigError, ModelError
-from yuantune.methods.subset import FOLDER, load, merge, restore, save, train_only
+from yuantune.methods.subset import FOLDER, load, merge, restore, save, switch, train_only
 from yuantune.models.probe import decoder_layers
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["FOLDER", "NEEDS_BASE", "apply", "load", "merge", "restore", "save"]
+__all__ = ["FOLDER", "NEEDS_BASE", "apply", "load", "merge", "restore", "save", "switch"]
 
 NEEDS_BASE = True
 

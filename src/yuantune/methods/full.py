@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 FOLDER = "model"
 NEEDS_BASE = False
+switch = "every weight was trained: it is a model of its own, not an adapter"
 restore = None
 """The Trainer reads a model folder itself."""
 

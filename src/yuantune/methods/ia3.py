@@ -11,13 +11,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from yuantune.errors import ConfigError, Problem
-from yuantune.methods.by_peft import FOLDER, load, merge, restore, save
+from yuantune.methods.by_peft import FOLDER, load, merge, restore, save, switch
 from yuantune.methods.layers import check_linear, linear_names
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["FOLDER", "NEEDS_BASE", "apply", "load", "merge", "restore", "save"]
+__all__ = ["FOLDER", "NEEDS_BASE", "apply", "load", "merge", "restore", "save", "switch"]
 
 NEEDS_BASE = True
 USUAL = {"yuan": ("q_proj", "k_proj", "v_proj", "down_proj")}

@@ -26,11 +26,12 @@ from yuantune.methods import by_peft
 from yuantune.methods.by_peft import CONFIG_FILE, FOLDER, WEIGHTS_FILE, merge
 from yuantune.methods.layers import check_linear, chosen_layers, linear_names
 from yuantune.methods.lean import make_lean
+from yuantune.methods.switch import Switch, by_modules
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["FOLDER", "NEEDS_BASE", "apply", "load", "merge", "restore", "save"]
+__all__ = ["FOLDER", "NEEDS_BASE", "apply", "load", "merge", "restore", "save", "switch"]
 
 NEEDS_BASE = True
 
@@ -62,6 +63,11 @@ def load(load_model: Callable[[Path | None], PreTrainedModel], folder: Path) -> 
     tuned = by_peft.load(load_model, folder)
     make_lean(tuned)
     return tuned
+
+
+def switch(base: PreTrainedModel, folder: Path) -> Switch:
+    """The adapter in `folder` on a base that others share."""
+    return by_modules(load, base, folder)
 
 
 def save(model: PreTrainedModel, folder: Path) -> None:

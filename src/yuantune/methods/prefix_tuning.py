@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from yuantune.methods.rooted import FOLDER, load, merge, restore, rooted, save
+from yuantune.methods.rooted import FOLDER, load, merge, restore, rooted, save, switch
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["FOLDER", "NEEDS_BASE", "apply", "load", "merge", "restore", "save"]
+__all__ = ["FOLDER", "NEEDS_BASE", "apply", "load", "merge", "restore", "save", "switch"]
 
 NEEDS_BASE = True
 

@@ -20,13 +20,14 @@ from torch import Tensor
 from yuantune.errors import ModelError
 from yuantune.methods import by_peft
 from yuantune.methods.by_peft import FOLDER
+from yuantune.methods.switch import Switch, by_modules
 from yuantune.models.probe import trial
 from yuantune.models.virtual import Root, generate, put_root, read_groups, read_rows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["ENCODER_FILE", "FOLDER", "load", "merge", "restore", "rooted", "save"]
+__all__ = ["ENCODER_FILE", "FOLDER", "load", "merge", "restore", "rooted", "save", "switch"]
 
 merge = "virtual tokens stand before what the model reads, not in its weights"
 ENCODER_FILE = "prompt_encoder.safetensors"
@@ -67,6 +68,11 @@ def load(load_model: Callable[[Path | None], PreTrainedModel], folder: Path) -> 
     tuned = by_peft.load(load_model, folder)
     _take_root(tuned)
     return tuned
+
+
+def switch(base: PreTrainedModel, folder: Path) -> Switch:
+    """The virtual tokens in `folder` before a base that others share."""
+    return by_modules(load, base, folder)
 
 
 def restore(model: PreTrainedModel, folder: Path) -> None:

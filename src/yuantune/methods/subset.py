@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from yuantune.errors import RunError
+from yuantune.methods.switch import Switch, by_weights
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -46,14 +47,24 @@ def merge(model: PreTrainedModel) -> PreTrainedModel:
     return model
 
 
+def switch(base: PreTrainedModel, folder: Path) -> Switch:
+    """The weights in `folder` in place of those of a base that others share."""
+    return by_weights(base, _saved(base, folder))
+
+
 def restore(model: PreTrainedModel, folder: Path) -> None:
     """Put what `save` wrote into the model. Raises RunError where it has no such weights."""
+    saved, own = _saved(model, folder), dict(model.named_parameters())
+    with torch.no_grad():
+        for name, each in saved.items():
+            own[name].copy_(each)
+
+
+def _saved(model: PreTrainedModel, folder: Path) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
     saved: dict[str, Tensor] = load_file(str(folder / WEIGHTS_FILE))
     own = dict(model.named_parameters())
     if wrong := [name for name, each in saved.items() if name not in own or own[name].shape != each.shape]:
         raise RunError(f"{folder / WEIGHTS_FILE} is of another model: {', '.join(wrong)}")
-    with torch.no_grad():
-        for name, each in saved.items():
-            own[name].copy_(each)
+    return saved

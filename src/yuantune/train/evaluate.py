@@ -192,10 +192,12 @@ def read_evaluation(run: Path, name: str) -> Evaluated:
 def forms_seen(run: Path) -> set[Form]:
     """The (type, string) pairs of a run's training data. Raises UserError where it cannot be read any more."""
     from yuantune.config import Config
+    from yuantune.train.combine import parts_of
     from yuantune.train.folder import config_of
     from yuantune.train.run import read_records
 
-    records, _ = read_records(config_of(run, Config), Console(quiet=True))
+    configs = [config_of(part, Config) for part in parts_of(run)]
+    records = (record for each in configs for record in read_records(each, Console(quiet=True))[0])
     return forms_of(gold for record in records if (gold := gold_labels(record)) is not None)
 
 

@@ -35,13 +35,10 @@ class MemoryPlan:
     may_turn_on: bool = False
 
 
-def fitting(model: PreTrainedModel, device: torch.device, *, full: bool, r: int = 8) -> dict[bool, int | None]:
+def fitting(model: PreTrainedModel, device: torch.device) -> dict[bool, int | None]:
     """Tokens that half of the memory of `device` holds, by estimate, without gradient checkpointing (False) and
-    with it; `model` is the base, without an adapter."""
-    with_and_without = (False, True)
-    return {
-        each: tokens_that_fit(model, device=device, full=full, r=r, checkpointing=each) for each in with_and_without
-    }
+    with it; `model` is as its method's `apply` leaves it."""
+    return {each: tokens_that_fit(model, device=device, checkpointing=each) for each in (False, True)}
 
 
 def plan_rows(

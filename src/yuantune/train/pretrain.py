@@ -191,7 +191,7 @@ def _plan_memory(config: PretrainConfig, args: Any, model: Any, console: Console
     from yuantune.train.plan import fitting, plan_tokens
 
     together = args.train_batch_size * config.data.sequence_length
-    fits = fitting(model, args.device, full=True)
+    fits = fitting(model, args.device)
     plan = plan_tokens(config.train.gradient_checkpointing, together, fits)
     keep_activations(args, not plan.checkpointing)
     if plan.turned_on:

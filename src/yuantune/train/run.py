@@ -148,8 +148,8 @@ def _run(
     )
     set_seed(config.train.seed)
     method = METHODS[config.method]
-    fits = fitting(model, args.device, full=config.method == "full", r=config.lora.r)
     model = method.apply(model, method_options(config), tokenizer)
+    fits = fitting(model, args.device)
     check_positions(model, data.train, data.eval)
     trainable, parameters = trainable_parameters(model)
     console.print(
