@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 import yuantune
-from yuantune.cli import bench, data, export, extract, model, pretrain, run, scores, setup, tokenizer, verify
+from yuantune.cli import bench, data, export, extract, model, pretrain, run, scores, setup, sweep, tokenizer, verify
 from yuantune.cli.console import err, out, print_error
 from yuantune.errors import Interrupted, UserError, YuantuneError
 
@@ -39,6 +39,7 @@ run.register(app)
 extract.register(app)
 scores.register(app)
 pretrain.register(app)
+sweep.register(app)
 verify.register(app)
 export.register(app)
 setup.register(app)
