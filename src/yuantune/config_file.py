@@ -75,7 +75,8 @@ def commented_config(values: Mapping[str, Any] | None = None, kind: type[RunConf
     for name, field in kind.model_fields.items():
         value = getattr(config, name)
         if isinstance(value, BaseModel):
-            lines += ["", f"# {(type(value).__doc__ or '').strip()}", f"{name}:"]
+            said = (type(value).__doc__ or "").splitlines()
+            lines += ["", *(f"# {line.strip()}" for line in said), f"{name}:"]
             for option, inner in type(value).model_fields.items():
                 lines += _option_lines(option, getattr(value, option), inner.description or "", "  ")
         else:

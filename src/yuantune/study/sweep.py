@@ -10,8 +10,8 @@
 
 Whatever ends a sweep, these files say how far it was: finished work is never done again. Successive halving
 (Jamieson and Talwalkar 2016; Li et al., Hyperband, 2018) pauses trials behind an evaluation, where their run writes
-a checkpoint anyway, and goes on with the best ones as `yuantune train --resume` does: bit for bit the runs that never
-paused.
+a checkpoint anyway, and goes on with the best ones as `yuantune train --resume` does: bit for bit the runs that
+never paused.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from yuantune.config import Config
+from yuantune.config import Config, as_paths
 from yuantune.config_file import build_as, option_names, read_tree
 from yuantune.config_section import Section
 from yuantune.errors import ConfigError, Problem, nearest
@@ -98,11 +98,10 @@ def run_tree(config: SweepConfig, where: Places) -> tuple[dict[str, Any], dict[t
     places |= {location: place for location, place in where.items() if location[0] != "run"}
     tree.pop("output_dir", None)
     data = tree.get("data")
-    for role in ("train", "eval") if isinstance(data, dict) else ():
-        if isinstance(data.get(role), str | list):
-            from yuantune.config import as_paths
-
-            data[role] = as_paths(data[role])
+    if isinstance(data, dict):
+        for role in ("train", "eval"):
+            if isinstance(data.get(role), str | list):
+                data[role] = as_paths(data[role])
     return located_tree(tree), places
 
 
