@@ -17,6 +17,7 @@ import yaml
 from rich.console import Console
 
 import yuantune
+from tests.test_cli_run import run
 from tests.test_train_run import QUIET, digest
 from yuantune.config import Config
 from yuantune.config_file import load_config
@@ -222,20 +223,21 @@ def test_keep_best_leaves_one_trials_weights(tmp_path: Path, yuan_folder: Path, 
 
 def test_methods_and_what_they_do_not_have(tmp_path: Path, yuan_folder: Path, data: Path) -> None:
     """A method without the option is one trial; scores are the run's own, here F1."""
-    tried = {"method": ["lora", "bitfit", "full"], "lora.r": [1, 2]}
+    tried = {"method": ["lora", "full"], "lora.target_modules": [["q_proj"], ["nope"]]}
     said = io.StringIO()
     config = options(
         yuan_folder, data, tmp_path / "sweep", options=tried, run__train__max_steps=1, run__eval__metric="score"
     )
     result = yuantune.sweep(config, console=Console(file=said, soft_wrap=True))
-    assert "2 combinations are the same run as others" in said.getvalue()
+    assert "1 combination is the same run as others" in said.getvalue()
     rows = board(tmp_path / "sweep")
-    assert sorted((row["method"], row["lora.r"] or 0) for row in rows) == [
-        ("bitfit", 0), ("full", 0), ("lora", 1), ("lora", 2),
+    assert sorted((row["method"], str(row["lora.target_modules"])) for row in rows) == [
+        ("full", "None"), ("lora", "['nope']"), ("lora", "['q_proj']"),
     ]  # fmt: skip
-    # Yuan2 has no biases, which only the model itself tells.
-    assert [row["method"] for row in rows if row["state"] == "failed"] == ["bitfit"]
-    assert "bias" in rows[-1]["reason"] and rows[-1]["rank"] is None
+    # Only the model itself tells what its modules are called.
+    assert [row["rank"] for row in rows] == [1, 2, None]
+    assert (rows[-1]["state"], rows[-1]["lora.target_modules"]) == ("failed", ["nope"])
+    assert "nope" in rows[-1]["reason"]
     assert result.standings[0].metric == "f1"
 
 
@@ -336,7 +338,7 @@ def test_data_is_checked_before_anything_is_written(tmp_path: Path, yuan_folder:
 def test_patience_counts_over_a_pause(
     tmp_path: Path, yuan_folder: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A run that paused stops where it would have stopped by itself, and stays there."""
+    """A run that paused stops where it would have stopped by itself."""
     left = iter([0.5, 0.4, 0.3])
     monkeypatch.setattr(evaluate, "scores_of", lambda *args: {"micro": {"f1": next(left)}})
     changes = {"run__eval__metric": "score", "run__eval__every": 1, "run__eval__patience": 2}
@@ -345,4 +347,27 @@ def test_patience_counts_over_a_pause(
     with pytest.raises(Paused):
         fine_tune(run, console=QUIET, callbacks=[PauseAt(2)])
     assert fine_tune(run, resume=True, console=QUIET).steps == 3
-    assert fine_tune(run, resume=True, console=QUIET).steps == 3
+
+
+def test_the_command(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, halved: Path, training: list[float]
+) -> None:
+    code, out, err = run(capsys, "sweep", halved)
+    assert code == 2 and f"yuantune sweep {halved} --resume" in err
+    code, out, err = run(capsys, "sweep", halved, "--resume")
+    assert (code, out, training) == (0, "", [])
+    assert err.count("stopped at rung 1") == 2 and "learning_rate" in err
+    assert err.splitlines()[-1] == f"next: yuantune train {halved / 'best.yaml'}"
+
+    path = tmp_path / "s.yaml"
+    assert run(capsys, "init", path, "--sweep", "--pretrain")[0] == 2
+    code, _, err = run(capsys, "init", path, "--sweep", "--data", tmp_path / "nowhere.jsonl")
+    assert code == 0 and f"yuantune sweep {path}" in err
+    words = ["--set", f"output_dir={tmp_path / 'out'}", "--set", "options.lora.r=[0]"]
+    code, _, err = run(capsys, "sweep", path, *words)
+    assert code == 2 and "--set options.lora.r=[0]: lora.r: input should be greater than 0" in err
+    code, _, err = run(capsys, "sweep", path, *words[:2])
+    assert code == 2 and "nowhere.jsonl" in err
+    code, _, err = run(capsys, "sweep", path, "--resume", *words[:2])
+    assert code == 2 and "leave --resume away to begin it" in err
+    assert list(tmp_path.iterdir()) == [path]

@@ -51,6 +51,7 @@ def _options(config: Path, settings: list[str], resume: bool) -> tuple[SweepConf
 
 
 def _print_result(result: SweepResult) -> None:
+    from rich import box
     from rich.table import Table
 
     from yuantune.study.leaderboard import rows_of
@@ -58,14 +59,16 @@ def _print_result(result: SweepResult) -> None:
 
     rows = rows_of(result.standings, result.names)
     metric = rows[0]["metric"]
-    table = Table(title=escape(f"sweep {result.folder}"), title_justify="left")
-    for name in ("rank", "trial", *result.names):
-        table.add_column(escape(name))
-    columns = {"score": metric, "loss": "loss", "step": "at step", "steps": "steps", "rows": "rows", "seconds": "s"}
+    table = Table(title=escape(f"sweep {result.folder}"), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("rank", "trial"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name in result.names:
+        table.add_column(escape(name.replace(".", ".\n")), overflow="fold")
+    columns = {"score": metric, "loss": "loss", "steps": "steps", "seconds": "s"}
     if metric == "loss":
         del columns["loss"]
     for name in columns.values():
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     table.add_column("state")
     for row in rows:
         options = ["–" if row[name] is None else escape(shown(row[name])) for name in result.names]

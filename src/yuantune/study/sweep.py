@@ -88,7 +88,8 @@ def sweep(
         run_folder.check_new(folder)
         trials, same = plan(config, where)
         if same:
-            console.print(f"note: {same} combinations are the same run as others, and are left out", markup=False)
+            many = "combination is" if same == 1 else "combinations are"
+            console.print(f"note: {same} {many} the same run as others, and left out", markup=False)
     try:
         with RunLock(folder) as lock:
             if resume:
@@ -125,8 +126,12 @@ def check_data(trials: Sequence[Trial], console: Console) -> None:
         key = json.dumps(
             [config.data.model_dump(), config.template, config.model.name, config.model.revision, config.train.seed]
         )
+        found = None
         try:
             training_arguments(config)
+        except UserError as error:
+            found = error
+        try:
             if key not in seen:
                 seen[key] = None
                 tokenizer = load_tokenizer(config.model.name, revision=config.model.revision)
@@ -135,11 +140,11 @@ def check_data(trials: Sequence[Trial], console: Console) -> None:
                     raise DataError("no row of the evaluation data has an answer: there is nothing to score")
         except UserError as error:
             seen[key] = error
-        if (found := seen[key]) is not None:
+        if (found := seen[key] or found) is not None:
             wrong.append((trial, found))
     if not wrong:
         return
-    if len({str(error) for _, error in wrong}) == 1:
+    if len(wrong) == len(trials) and len({str(error) for _, error in wrong}) == 1:
         raise wrong[0][1]
     problems = [Problem(str(trial), error.message) for trial, error in wrong]
     raise ConfigError(f"{len(wrong)} of {len(trials)} trials cannot be trained", problems=problems)

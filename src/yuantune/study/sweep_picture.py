@@ -31,24 +31,24 @@ def draw_sweep(standings: Sequence[Standing], scales: Mapping[str, str], path: P
     for axes, name in zip(panels, scales, strict=True):
         here = [each for each in scored if each.options.get(name) is not None]
         places = {value: place for place, value in enumerate(_values(name, here))}
-        spots = dict.fromkeys(places, 0.0)
         for kind, colour in zip(kinds, COLOURS, strict=False):
             mine = [each for each in here if by is None or str(each.options.get(by)) == kind]
             x = [places[str(e.options[name])] if name in words else e.options[name] for e in mine]
             y = [_score(each) for each in mine]
             face = ["none" if each.state == "stopped" else colour for each in mine]
-            axes.scatter(x, y, s=36, facecolors=face, edgecolors=colour, linewidths=1.4, label=kind, zorder=3)
+            axes.scatter(x, y, s=36, facecolors=face, edgecolors=colour, linewidths=1.4, zorder=3)
+            axes.scatter([], [], s=36, color=colour, label=kind)
             if len(scales) == 1 + (by is not None) and name not in words and mine:
                 line = sorted(zip(x, y, strict=True))
                 axes.plot(*zip(*line, strict=True), color=colour, linewidth=1, alpha=0.5)
         if name in words:
             axes.set_xticks(
-                range(len(spots)),
-                list(spots),
-                rotation=30 if len(spots) > 3 else 0,
-                ha="right" if len(spots) > 3 else "center",
+                range(len(places)),
+                list(places),
+                rotation=30 if len(places) > 3 else 0,
+                ha="right" if len(places) > 3 else "center",
             )
-            axes.set_xlim(-0.5, max(len(spots), 1) - 0.5)
+            axes.set_xlim(-0.5, max(len(places), 1) - 0.5)
         elif _log(name, scales, here):
             axes.set_xscale("log")
         axes.set_xlabel(name)
@@ -56,6 +56,8 @@ def draw_sweep(standings: Sequence[Standing], scales: Mapping[str, str], path: P
         axes.spines[["top", "right"]].set_visible(False)
     metric = scored[0].metric if scored else "score"
     panels[0].set_ylabel(f"best {metric} of a trial")
+    if any(each.state == "stopped" for each in scored):
+        panels[0].set_title("hollow: stopped on the way", loc="left", fontsize=9)
     if by is not None and (len(scales) > 1 or by != next(iter(scales))):
         panels[-1].legend(frameon=False, title=by, fontsize=9)
     with replacing(path) as file:

@@ -441,8 +441,6 @@ def _score_while_training(
         trainer.add_callback(stopping)
         if checkpoint is not None:
             stopping.early_stopping_patience_counter = without_better(checkpoint)
-            if without_better(checkpoint) >= config.eval.patience:
-                args.max_steps = step_of(checkpoint)  # It had stopped there.
 
 
 def _collator(config: Config, args: Any, model: Any, tokenizer: Any, data: Prepared, console: Console) -> Any:
