@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from yuantune.infer.adapters import Adapters
     from yuantune.infer.extractor import Extractor, load
     from yuantune.score.entities import score_entities
+    from yuantune.study.sweep import sweep
+    from yuantune.sweep_config import SweepConfig, load_sweep
     from yuantune.train.run import fine_tune
 
 __version__ = "0.1.0"
@@ -30,11 +32,14 @@ _HOME = {
     "Prediction": "yuantune.data.record",
     "Record": "yuantune.data.record",
     "Source": "yuantune.data.record",
+    "SweepConfig": "yuantune.sweep_config",
     "YuantuneError": "yuantune.errors",
     "load": "yuantune.infer.extractor",
     "load_config": "yuantune.config_file",
+    "load_sweep": "yuantune.sweep_config",
     "score_entities": "yuantune.score.entities",
     "fine_tune": "yuantune.train.run",
+    "sweep": "yuantune.study.sweep",
 }
 
 __all__ = [
@@ -44,11 +49,14 @@ __all__ = [
     "Prediction",
     "Record",
     "Source",
+    "SweepConfig",
     "YuantuneError",
     "fine_tune",
     "load",
     "load_config",
+    "load_sweep",
     "score_entities",
+    "sweep",
 ]
 
 register.install()

@@ -25,18 +25,16 @@ def load_config(path: str | Path | None = None, settings: Sequence[str] = ()) ->
 
 def load_as(kind: type[AnyConfig], path: str | Path | None = None, settings: Sequence[str] = ()) -> AnyConfig:
     """`load_config` for any kind of run."""
-    tree, lines = _read_yaml(Path(path)) if path is not None else ({}, {})
-    where = dict(lines)
+    tree, where = read_tree(Path(path)) if path is not None else ({}, {})
     for setting in settings:
-        location = _apply_setting(tree, setting)
-        where[location] = f"--set {setting}"
+        where[apply_setting(tree, setting)] = f"--set {setting}"
     return build_as(kind, tree, where, str(path) if path is not None else "the options")
 
 
 def override(config: AnyConfig, settings: Sequence[str]) -> AnyConfig:
     """`config` with `section.option=value` settings applied."""
     tree = config.model_dump()
-    where = {_apply_setting(tree, setting): f"--set {setting}" for setting in settings}
+    where = {apply_setting(tree, setting): f"--set {setting}" for setting in settings}
     return build_as(type(config), tree, where, "the options")
 
 
@@ -77,7 +75,8 @@ def commented_config(values: Mapping[str, Any] | None = None, kind: type[RunConf
     for name, field in kind.model_fields.items():
         value = getattr(config, name)
         if isinstance(value, BaseModel):
-            lines += ["", f"# {(type(value).__doc__ or '').strip()}", f"{name}:"]
+            said = (type(value).__doc__ or "").splitlines()
+            lines += ["", *(f"# {line.strip()}" for line in said), f"{name}:"]
             for option, inner in type(value).model_fields.items():
                 lines += _option_lines(option, getattr(value, option), inner.description or "", "  ")
         else:
@@ -94,8 +93,10 @@ def _option_lines(name: str, value: Any, description: str, indent: str) -> list[
     return [*comments, f"{indent}{name}: {text.removesuffix('...' + chr(10)).strip()}"]
 
 
-def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[tuple[str, ...], str]]:
-    """The file's mapping, and for every option's path its `file:line`."""
+def read_tree(path: Path) -> tuple[dict[str, Any], dict[tuple[str, ...], str]]:
+    """A YAML file's mapping, unchecked, and for every option's path its `file:line`.
+
+    Raises ConfigError where there is no such file, or no mapping in it."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -135,8 +136,9 @@ def _node_lines(node: yaml.Node | None, prefix: tuple[str, ...] = ()) -> Iterato
             yield from _node_lines(value, location)
 
 
-def _apply_setting(tree: dict[str, Any], setting: str) -> tuple[str, ...]:
-    """Put one `a.b=c` into the tree (the value is read as YAML); returns its path."""
+def apply_setting(tree: dict[str, Any], setting: str) -> tuple[str, ...]:
+    """Put one `a.b=c` into the tree (the value is read as YAML); returns its path. Raises ConfigError where it is
+    none."""
     name, sign, text = setting.partition("=")
     parts = tuple(name.strip().split("."))
     if not sign or not all(parts):

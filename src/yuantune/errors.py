@@ -7,7 +7,8 @@
     │   ├── TemplateError         a template, or a tokenizer that lacks its tokens
     │   ├── ModelError            a model name, folder, weights or tokenizer
     │   └── RunError              a run folder
-    ├── WorkFailed                exit 1: the work itself failed (disk full, diverged)
+    ├── WorkFailed                exit 1: the work itself failed (diverged, out of memory)
+    │   └── DiskFailed            the disk refuses, or has no room
     └── Interrupted               exit 130 or 143: stopped by a signal, the state can be resumed
 
 A message says what is wrong and where; ``problems`` lists every problem of the same kind at once;
@@ -77,6 +78,10 @@ class RunError(UserError):
 
 class WorkFailed(YuantuneError):
     """The work itself failed although the input was good."""
+
+
+class DiskFailed(WorkFailed):
+    """The disk refuses, or has no room: whatever is tried next would fail as well."""
 
 
 class Interrupted(YuantuneError):

@@ -22,6 +22,7 @@ from yuantune.cli import (
     run,
     scores,
     setup,
+    sweep,
     tokenizer,
     verify,
 )
@@ -52,6 +53,7 @@ run.register(app)
 extract.register(app)
 scores.register(app)
 pretrain.register(app)
+sweep.register(app)
 verify.register(app)
 export.register(app)
 combine.register(app)

@@ -25,6 +25,7 @@ def init(
     model: Annotated[str | None, typer.Option(help="Base model to put into it.")] = None,
     template: Annotated[str | None, typer.Option(help="Prompt template to put into it.")] = None,
     pretrain: Annotated[bool, typer.Option("--pretrain", help="A config for `yuantune pretrain`.")] = False,
+    sweep: Annotated[bool, typer.Option("--sweep", help="A config for `yuantune sweep`.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> None:
     """Write a config file with every option, its default and what it means."""
@@ -32,7 +33,10 @@ def init(
     from yuantune.config_file import commented_config
     from yuantune.data.writing import write_text
     from yuantune.pretrain_config import PretrainConfig
+    from yuantune.sweep_config import SweepConfig
 
+    if pretrain and sweep:
+        raise UserError("--pretrain or --sweep, one of them")
     if os.path.lexists(path) and not force:
         raise UserError(f"{path} is already there", hint="choose another name, or --force to replace it")
     values: dict[str, Any] = {}
@@ -46,10 +50,15 @@ def init(
         )
     if template:
         values["template"] = template
-    write_text(path, commented_config(values, PretrainConfig if pretrain else Config))
+    if sweep:
+        rows = {"train": data or "train.jsonl", "split": 0.2}
+        rates = {"train.learning_rate": [1e-4, 3e-4, 1e-3, 3e-3]}
+        values = {"run": {**values, "data": rows, "eval": {"every": "epoch"}}, "options": rates}
+    kind = PretrainConfig if pretrain else SweepConfig if sweep else Config
+    write_text(path, commented_config(values, kind))
     err.print(f"wrote {path}", markup=False)
-    first = "" if data else "edit data.train in it, then "
-    command = "pretrain" if pretrain else "train"
+    first = "" if data else f"edit {'run' if sweep else 'data.train'} in it, then "
+    command = "pretrain" if pretrain else "sweep" if sweep else "train"
     err.print(f"next: {first}`yuantune {command} {shlex.quote(str(path))}`", markup=False)
 
 

@@ -11,14 +11,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from yuantune.errors import DataError, WorkFailed
+from yuantune.errors import DataError, DiskFailed
 
 
 @contextmanager
 def written_whole(path: Path, *, overwrite: bool = False) -> Iterator[IO[bytes]]:
     """A file that appears under `path` when the block ends without an exception, or not at all.
 
-    Raises DataError where `path` exists (unless `overwrite`) or its folder does not, WorkFailed where the
+    Raises DataError where `path` exists (unless `overwrite`) or its folder does not, DiskFailed where the
     disk refuses."""
     check_target(path, overwrite=overwrite)
     try:
@@ -27,7 +27,7 @@ def written_whole(path: Path, *, overwrite: bool = False) -> Iterator[IO[bytes]]
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         why = "no space left on the disk" if full else f"cannot be written ({error.strerror or error})"
-        raise WorkFailed(f"{path}: {why}; nothing was written") from error
+        raise DiskFailed(f"{path}: {why}; nothing was written") from error
 
 
 @contextmanager
@@ -68,19 +68,19 @@ def sync_folder(folder: Path) -> None:
 def growing(path: Path) -> Iterator[Callable[[str], None]]:
     """A new file and what appends to it: whatever ends the work, all that was written until then is in it.
 
-    Raises DataError where `path` exists or its folder does not, WorkFailed where the disk refuses."""
+    Raises DataError where `path` exists or its folder does not, DiskFailed where the disk refuses."""
     check_target(path)
     try:
         file = path.open("x", encoding="utf-8")
     except OSError as error:
-        raise WorkFailed(f"{path}: cannot be written ({error.strerror or error})") from error
+        raise DiskFailed(f"{path}: cannot be written ({error.strerror or error})") from error
 
     def write(text: str) -> None:
         try:
             file.write(text)
             file.flush()
         except OSError as error:
-            raise WorkFailed(f"{path}: cannot be written on ({error.strerror or error})") from error
+            raise DiskFailed(f"{path}: cannot be written on ({error.strerror or error})") from error
 
     with suppress(OSError), file:  # What closing may refuse to write, `write` has said.
         yield write
@@ -131,7 +131,7 @@ def write_lines(path: Path, chunks: Iterable[str]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise WorkFailed(f"{path}: the folder {path.parent} cannot be made: {error.strerror}") from error
+        raise DiskFailed(f"{path}: the folder {path.parent} cannot be made: {error.strerror}") from error
     with written_whole(path, overwrite=True) as file:
         for chunk in chunks:
             file.write(chunk.encode())

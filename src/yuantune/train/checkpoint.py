@@ -227,6 +227,17 @@ def step_of(checkpoint: Path | None) -> int:
     return int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
 
 
+def without_better(checkpoint: Path) -> int:
+    """Evaluations in a row until then that were not better than the best one before, where `eval.patience` counted
+    them; else 0."""
+    try:
+        state = parse_json((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+        stopping = state["stateful_callbacks"]["EarlyStoppingCallback"]
+        return int(stopping["attributes"]["early_stopping_patience_counter"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
+
+
 def newest_checkpoint(run: Path) -> Path | None:
     """The newest checkpoint that is whole as far as its files' sizes tell."""
     return newest_whole(run, hashes=False)[0]

@@ -28,7 +28,7 @@ from yuantune.config import AnyConfig, Config, RunConfig
 from yuantune.config_file import build_as, load_as
 from yuantune.data.strict_json import parse_json
 from yuantune.data.writing import obstacle, write_text
-from yuantune.errors import Problem, RunError, WorkFailed, YuantuneError
+from yuantune.errors import DiskFailed, Problem, RunError, WorkFailed, YuantuneError
 from yuantune.train import checkpoint as checkpoints
 from yuantune.train.checkpoint import newest_checkpoint
 from yuantune.train.lock import LOCK_FILE, RunLock
@@ -106,10 +106,14 @@ def _without(checkpoint: Path) -> str:
 def located(config: AnyConfig) -> AnyConfig:
     """`config` with the files and folders of its data, its template and its model by their absolute paths: a run is
     resumed from anywhere."""
+    return build_as(type(config), located_tree(config.model_dump()))
+
+
+def located_tree(tree: dict[str, Any]) -> dict[str, Any]:
+    """`located` for the options as a mapping, which need not be all of them; the mapping itself is changed."""
     from yuantune.data.template import builtin_names
     from yuantune.models.load import canonical
 
-    tree = config.model_dump()
     for dataset in (each for each in _datasets(tree) if Path(each["path"]).exists()):
         dataset["path"] = str(Path(dataset["path"]).absolute())
     for owner in (tree, *_datasets(tree)):
@@ -122,7 +126,7 @@ def located(config: AnyConfig) -> AnyConfig:
             model[option] = canonical(model[option])
     if isinstance(model.get("config"), str) and Path(model["config"]).exists():
         model["config"] = str(Path(model["config"]).absolute())
-    return build_as(type(config), tree)
+    return tree
 
 
 def _datasets(tree: Any) -> Iterator[dict[str, Any]]:
@@ -154,7 +158,7 @@ def check_resumable(folder: Path, config: RunConfig, free: tuple[str, ...] = FRE
     if newest_checkpoint(folder) is None:
         raise _nothing_whole(folder, checkpoints.newest_whole(folder, hashes=False)[1])
     saved = load_as(type(config), folder / CONFIG_FILE)
-    before, now = _flat(located(saved).model_dump()), _flat(located(config).model_dump())
+    before, now = flat_options(located(saved).model_dump()), flat_options(located(config).model_dump())
     changed = [name for name in now if before.get(name) != now[name] and not name.startswith(free)]
     if changed:
         raise RunError(
@@ -251,10 +255,13 @@ def check_same(folder: Path, card: Card, reports: Mapping[str, CheckReport]) -> 
         )
 
 
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat_options(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Options in sections as options with dotted names."""
     flat: dict[str, Any] = {}
     for name, value in tree.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) and value else {prefix + name: value}
+        flat |= (
+            flat_options(value, f"{prefix}{name}.") if isinstance(value, dict) and value else {prefix + name: value}
+        )
     return flat
 
 
@@ -270,11 +277,11 @@ def config_of(folder: Path, kind: type[AnyConfig]) -> AnyConfig:
 
 
 def check_free(folder: Path, name: str, needed: int) -> None:
-    """Raises WorkFailed where the disk of `folder` has no `needed` bytes for `name`, which is about to be written,
+    """Raises DiskFailed where the disk of `folder` has no `needed` bytes for `name`, which is about to be written,
     OSError where the folder is gone. Nothing has been written or removed then."""
     free = shutil.disk_usage(folder).free
     if free < needed + FEW:
-        raise WorkFailed(
+        raise DiskFailed(
             f"not enough disk space for {folder / name}: {free / 2**20:,.1f} MiB are free, "
             f"{(needed + FEW) / 2**20:,.1f} MiB are needed",
             hint=f"free some; {resume_hint(folder)}",
@@ -320,7 +327,7 @@ def save_result(
 
 @contextmanager
 def failures(folder: Path) -> Iterator[None]:
-    """Turns what the disk and the memory refuse into WorkFailed; other errors go through.
+    """Turns what the disk refuses into DiskFailed, what the memory does into WorkFailed; other errors go through.
 
     torch and safetensors report a full disk each in their own way, and not as OSError."""
     from safetensors import SafetensorError
@@ -346,12 +353,12 @@ def failures(folder: Path) -> Iterator[None]:
         if isinstance(error, RuntimeError) and not any(part in text for part in _UNWRITTEN):
             raise
         if not folder.is_dir():
-            raise WorkFailed(
+            raise DiskFailed(
                 f"the run folder {folder} is gone: it was moved, removed, or the disk that it is on",
                 hint=f"once it is there again, `{resume_command(folder)}` goes on from its newest whole checkpoint",
             ) from error
         why = error.strerror if isinstance(error, OSError) and error.strerror else text
-        raise WorkFailed(f"writing to {folder} failed: {why}", hint=resume_hint(folder)) from error
+        raise DiskFailed(f"writing to {folder} failed: {why}", hint=resume_hint(folder)) from error
 
 
 def signal_name(number: int) -> str:

@@ -261,6 +261,26 @@ class StopAt(TrainerCallback):
         return control
 
 
+class Paused(Exception):
+    """Training has paused where `PauseAt` says. The run's folder is as a kill at that moment would leave it."""
+
+
+class PauseAt(TrainerCallback):
+    """Ends training by `Paused` once it has been evaluated `evaluations` times and a checkpoint stands behind the
+    last of them, unless the run ends there anyway.
+
+    Nothing is evaluated or saved that the run would not have, so that a resume makes the same run of it."""
+
+    def __init__(self, evaluations: int) -> None:
+        self.evaluations = evaluations
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Raises Paused when it is time."""
+        done = sum("eval_loss" in line for line in state.log_history)
+        if done >= self.evaluations and not control.should_training_stop:
+            raise Paused
+
+
 def plot_losses(log: list[dict[str, Any]], path: Path) -> None:
     """Draw training and evaluation loss over steps as a PNG, whole or not at all.
 

@@ -32,7 +32,7 @@ from yuantune.train.arguments import (
     rows_per_step_of,
     training_arguments,
 )
-from yuantune.train.checkpoint import step_of
+from yuantune.train.checkpoint import step_of, without_better
 from yuantune.train.lock import RunLock
 
 if TYPE_CHECKING:
@@ -303,6 +303,7 @@ def _train(
         LOG_FILE,
         PLOT_FILE,
         LogFile,
+        Paused,
         ProgressBar,
         StopOnSignal,
         plot_losses,
@@ -333,7 +334,7 @@ def _train(
         trainer.faster = ("lora_B", config.lora.loraplus_lr_ratio)
     trainer.muon = muon_of(config.train)
     if config.eval.every != "no":
-        _score_while_training(trainer, config, args, model, data)
+        _score_while_training(trainer, config, args, model, data, checkpoint)
     trainer.remove_callback(PrinterCallback)
     started = time.monotonic()
     first_step = step_of(checkpoint)
@@ -341,6 +342,10 @@ def _train(
         with stop, run_folder.failures(folder):
             output = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
             trainer.check()
+    except Paused:
+        if stop.received:
+            raise _stopped(stop.received, trainer.state, folder) from None
+        raise
     finally:
         bar.close()
     seconds = time.monotonic() - started
@@ -350,12 +355,7 @@ def _train(
         with run_folder.failures(folder):
             plot_losses(log, folder / PLOT_FILE)
     if stop.received and steps < trainer.state.max_steps:
-        raise Interrupted(
-            f"stopped by {run_folder.signal_name(stop.received)} after step {steps} of {trainer.state.max_steps}, "
-            "state saved",
-            signal_number=stop.received,
-            hint=run_folder.resume_hint(folder),
-        )
+        raise _stopped(stop.received, trainer.state, folder)
     if (best := trainer.state.best_model_checkpoint) is not None and config.eval.every != "no":
         what, value = args.metric_for_best_model.removeprefix("eval_"), trainer.state.best_metric
         console.print(f"the best checkpoint is kept: {Path(best).name}, {what} {value:.4f}", markup=False)
@@ -372,6 +372,15 @@ def _train(
         "rows_per_second": (steps - first_step) * rows_per_step / seconds,
     }
     return result, stop.received
+
+
+def _stopped(signal_number: int, state: Any, folder: Path) -> Interrupted:
+    return Interrupted(
+        f"stopped by {run_folder.signal_name(signal_number)} after step {state.global_step} of {state.max_steps}, "
+        "state saved",
+        signal_number=signal_number,
+        hint=run_folder.resume_hint(folder),
+    )
 
 
 def _plan_memory(
@@ -405,9 +414,11 @@ def _plan_memory(
     return plan
 
 
-def _score_while_training(trainer: Any, config: Config, args: Any, model: Any, data: Prepared) -> None:
+def _score_while_training(
+    trainer: Any, config: Config, args: Any, model: Any, data: Prepared, checkpoint: Path | None
+) -> None:
     """Let the trainer answer evaluation rows whenever it evaluates, choose the best checkpoint by it, and stop
-    where nothing gets better."""
+    where nothing gets better; how long nothing has, a resume knows from its checkpoint."""
     from transformers import EarlyStoppingCallback
 
     from yuantune.infer.extractor import Extractor
@@ -426,7 +437,10 @@ def _score_while_training(trainer: Any, config: Config, args: Any, model: Any, d
     if config.eval.metric == "score":
         args.metric_for_best_model, args.greater_is_better = name, True
     if config.eval.patience is not None:
-        trainer.add_callback(EarlyStoppingCallback(early_stopping_patience=config.eval.patience))
+        stopping = EarlyStoppingCallback(early_stopping_patience=config.eval.patience)
+        trainer.add_callback(stopping)
+        if checkpoint is not None:
+            stopping.early_stopping_patience_counter = without_better(checkpoint)
 
 
 def _collator(config: Config, args: Any, model: Any, tokenizer: Any, data: Prepared, console: Console) -> Any:
