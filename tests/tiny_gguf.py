@@ -103,8 +103,8 @@ def byte_tokenizer(kind: str, *, chat: bool = False) -> PreTrainedTokenizerFast:
 
 
 def sentencepiece_tokenizer(kind: str, texts: Sequence[str] = TEXTS) -> PreTrainedTokenizerFast:
-    """BPE as SentencePiece has it: pieces by rank, with every merge that makes one; spaces as `▁`, bytes for unknown
-    characters. `kind` says how a text begins."""
+    """BPE as SentencePiece has it: pieces by rank, with every merge that makes one; spaces as `▁`, bytes for
+    unknown characters. `kind` says how a text begins."""
     characters = sorted({character for text in texts for character in text.replace(" ", "▁")} - {"\t", "\r"})
     pieces = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
     joined = ["▁t", "he", "▁the", "▁▁", "an", "▁an", "en", "in", "ine", "ngine", "ng", "▁▁▁", "er", "eer", "▁en",
@@ -128,9 +128,7 @@ def sentencepiece_tokenizer(kind: str, texts: Sequence[str] = TEXTS) -> PreTrain
     backend.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
     backend.add_special_tokens(["<unk>", "<s>", "</s>", "<|im_start|>", "<|im_end|>"])
     backend.post_processor = processors_template()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=backend, bos_token="<s>", eos_token="</s>", unk_token="<unk>"
-    )
+    return PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
 
 
 def processors_template() -> object:

@@ -53,8 +53,8 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """What a merge came to: `merged` as it was computed, `written` as the folder is read back in `dtype` (None where
-    there is none), `gguf` the GGUF file, and `gguf_written` as that is read back."""
+    """What a merge came to: `merged` as it was computed, `written` as the folder is read back in `dtype`, where
+    there is one, `gguf` the GGUF file, and `gguf_written` as that is read back."""
 
     folder: Path
     dtype: str
@@ -82,8 +82,8 @@ def export_merged(
 
     `records` are what logits are compared on; `dtype` is the format of its weights, auto that of the run's base.
     `gguf` names the format of a GGUF file beside them, or, without `plain`, in their place; `on_tensor` gets how
-    many of its tensors are written. Raises RunError where the run's method cannot be merged or `output` cannot be made,
-    ModelError where llama.cpp has no such model, WorkFailed where the merged model answers otherwise."""
+    many of its tensors are written. Raises RunError where the run's method cannot be merged or `output` cannot be
+    made, ModelError where llama.cpp has no such model, WorkFailed where the merged model answers otherwise."""
     card = read_card(run)
     method = METHODS.get(card.method)
     _check(run, card, output, records, dtype, gguf)
