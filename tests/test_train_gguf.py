@@ -40,6 +40,7 @@ gguf = pytest.importorskip("gguf", reason="the extra gguf is not installed")
 
 SPARE = 3
 """Rows of embeddings that no token has."""
+YARN = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0}
 
 
 def vocabulary_of(
@@ -153,7 +154,7 @@ def test_a_weight_beyond_float16_is_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "options", "what"),
     [
-        ("llama", {"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0}}, r"RoPE is scaled \(yarn"),
+        ("llama", {"rope_parameters": YARN}, r"RoPE is scaled \(yarn"),
         ("llama", {"hidden_act": "gelu"}, "hidden_act: 'gelu': it has 'silu'"),
         ("qwen3", {"attention_bias": True}, "self_attn.q_proj.bias: a weight that it has no place for"),
         ("gemma", {"tie_word_embeddings": False}, "its head is always the embeddings"),
