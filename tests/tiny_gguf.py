@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
@@ -10,6 +12,9 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from tests.tiny_tokenizers import CHATML
+from yuantune.train.gguf import file as files
+from yuantune.train.gguf.architecture import Layout, layout
+from yuantune.train.gguf.tokenizer import Vocabulary, vocabulary
 
 TEXTS = [
     "张三，汉族，1980年生，高级工程师。李四，回族，中国国籍，硕士学历。",
@@ -136,3 +141,27 @@ def processors_template() -> object:
     from tokenizers import processors
 
     return processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+
+
+SPARE = 3
+"""Rows of embeddings that no token has."""
+
+
+def vocabulary_of(
+    tokenizer: Any, *, begin: bool = False, control: bool = False, size: int | None = None
+) -> Vocabulary:
+    size = size or len(tokenizer) + SPARE
+    end = tokenizer.eos_token_id
+    return vocabulary(tokenizer, size, "it", end_id=end, begin=begin, starts_with_control=control)
+
+
+def written(
+    folder: Path, kind: str, tokenizer: Any, quantize: str = "f32", **options: Any
+) -> tuple[Any, Layout, Path]:
+    """A model of a kind, and the file that is made of it."""
+    model = gguf_model(kind, len(tokenizer) + SPARE, **options)
+    plan = layout(model, kind)
+    path = folder / f"{quantize}.gguf"
+    words = vocabulary_of(tokenizer, begin=True)
+    files.write(path, model, plan, words, files.plan(model, plan, quantize), quantize, "a run")
+    return model, plan, path

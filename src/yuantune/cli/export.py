@@ -103,9 +103,8 @@ def _print_gguf(folder: Path, gguf: Written) -> None:
         markup=False,
     )
     if gguf.same_prompts < gguf.told:
-        err.print(
-            "  the others have a control token in their text, or characters in a decomposed form", markup=False
-        )
+        why = "a control token in their text, white space at its ends, or characters in a decomposed form"
+        err.print(f"  what makes prompts differ: {why}", markup=False)
     name = re.sub(r"[^a-z0-9._-]+", "-", folder.name.lower()).strip("-._") or "model"
     where = shlex.quote(str(folder / "Modelfile"))
     err.print(f"next: ollama create {name} -f {where} && ollama run {name}", markup=False, soft_wrap=True)
