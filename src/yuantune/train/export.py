@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,9 @@ from yuantune.methods.card import Card, read_card
 from yuantune.models.load import DTYPES, dtype_of, load_model
 from yuantune.models.probe import ROUNDING, accepts, trial
 from yuantune.train.folder import failures
+from yuantune.train.gguf.architecture import known
+from yuantune.train.gguf.export import Exporter, Written
+from yuantune.train.gguf.file import check_available
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -50,14 +53,17 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """What a merge came to: `merged` as it was computed, `written` as the folder is read back in `dtype`."""
+    """What a merge came to: `merged` as it was computed, `written` as the folder is read back in `dtype`, where
+    there is one, `gguf` the GGUF file, and `gguf_written` as that is read back."""
 
     folder: Path
     dtype: str
     rows: int
     tokens: int
     merged: Difference
-    written: Difference
+    written: Difference | None
+    gguf: Written | None = None
+    gguf_written: Difference | None = None
 
 
 def export_merged(
@@ -68,28 +74,25 @@ def export_merged(
     dtype: str = "auto",
     model: str | None = None,
     device_map: str | None = None,
+    gguf: str | None = None,
+    plain: bool = True,
+    on_tensor: Callable[[int, int], None] = lambda number, count: None,
 ) -> Export:
     """Write the model that a run has trained as a folder that plain transformers loads, with tokenizer and prompt.
 
     `records` are what logits are compared on; `dtype` is the format of its weights, auto that of the run's base.
-    Raises RunError where the run's method cannot be merged or `output` cannot be made, WorkFailed where the merged
-    model answers otherwise."""
+    `gguf` names the format of a GGUF file beside them, or, without `plain`, in their place; `on_tensor` gets how
+    many of its tensors are written. Raises RunError where the run's method cannot be merged or `output` cannot be
+    made, ModelError where llama.cpp has no such model, WorkFailed where the merged model answers otherwise."""
     card = read_card(run)
     method = METHODS.get(card.method)
-    if method is not None and isinstance(method.merge, str):
-        raise RunError(
-            f"{run} was trained by {card.method}, which cannot be merged: {method.merge}",
-            hint=f"`yuantune generate {run}` answers with base and adapter",
-        )
-    _check_output(output)
-    if not records:
-        raise RunError("there are no rows to compare logits on", hint="name some: --data FILE")
-    _check_dtype(dtype)
+    _check(run, card, output, records, dtype, gguf)
     exact = "float64" if card.model["dtype"] == "float64" else "float32"
     extractor = load(run, model=model, device_map=device_map, dtype=exact, merge=False)
     assert method is not None and not isinstance(method.merge, str)  # `load` would have refused it.
     expected = _logits(extractor.model, extractor.template, records)
     whole = method.merge(extractor.model).eval()
+    exporter = Exporter(whole, extractor.template, records, card, gguf, output) if gguf else None
     merged = _difference(expected, _logits(whole, extractor.template, records))
     # nan compares as false.
     if not merged.relative <= ROUNDING[getattr(torch, exact)]:
@@ -101,13 +104,23 @@ def export_merged(
     with failures(run):
         shutil.rmtree(beside, ignore_errors=True)
         try:
-            whole.to(getattr(torch, dtype)).save_pretrained(str(beside))
-            extractor.template.tokenizer.save_pretrained(str(beside))
-            _plain(card, dtype, output).save(beside)
-            read_back = load_model(str(beside), dtype=dtype, device_map=str(whole.device))
-            written = _difference(expected, _logits(read_back, extractor.template, records))
+            beside.mkdir(parents=True)
+            made = None if exporter is None else exporter.write(beside, whole, run, on_tensor)
+            written = gguf_written = None
+            if plain:
+                whole.to(getattr(torch, dtype)).save_pretrained(str(beside))
+                extractor.template.tokenizer.save_pretrained(str(beside))
+                _plain(card, dtype, output).save(beside)
+                read_back = load_model(str(beside), dtype=dtype, device_map=str(whole.device))
+                written = _difference(expected, _logits(read_back, extractor.template, records))
+            if exporter is not None:
+                # `whole`, its buffers too, may have been rounded to `dtype`.
+                into = load_model(str(beside), dtype=exact, device_map=str(whole.device)) if plain else whole
+                exporter.read_into(beside, into)
+                gguf_written = _difference(expected, _logits(into, extractor.template, records))
+                _check_read_back(gguf_written, gguf, exact)
             count = sum(len(each) for each in expected)
-            export = Export(output, dtype, len(records), count, merged, written)
+            export = Export(output, dtype, len(records), count, merged, written, made, gguf_written)
             report = {**asdict(export), "folder": str(output), "run": str(run), "method": card.method}
             write_text(beside / REPORT_FILE, json.dumps(report, indent=2, ensure_ascii=False) + "\n")
             if output.is_dir():  # It is empty.
@@ -123,14 +136,31 @@ def _plain(card: Card, dtype: str, output: Path) -> Card:
     return replace(card, method="full", options={}, model={**card.model, "name": str(output), "dtype": dtype})
 
 
-def _check_output(output: Path) -> None:
+def _check_read_back(written: Difference, gguf: str | None, exact: str) -> None:
+    """Raises WorkFailed where the GGUF file's weights are not the model's: all of them are there in f32, and in
+    other formats each is a number."""
+    allowed = max(ROUNDING[getattr(torch, exact)], ROUNDING[torch.float32]) if gguf == "f32" else float("inf")
+    if not written.relative <= allowed:
+        raise WorkFailed(f"the GGUF file's weights answer otherwise: by {written.relative:.2g} of the logits")
+
+
+def _check(run: Path, card: Card, output: Path, records: Sequence[Record], dtype: str, gguf: str | None) -> None:
+    """Raises what can be said before anything is loaded."""
+    method = METHODS.get(card.method)
+    if method is not None and isinstance(method.merge, str):
+        raise RunError(
+            f"{run} was trained by {card.method}, which cannot be merged: {method.merge}",
+            hint=f"`yuantune generate {run}` answers with base and adapter",
+        )
+    if gguf is not None:
+        check_available(gguf)
+        known(str(card.base.get("architecture")), card.base["name"])
     if why := obstacle(output):
         raise RunError(f"the folder {output} cannot be made: {why}", hint="name another one: --output DIR")
     if output.exists() and any(output.iterdir()):
         raise RunError(f"{output} is already there", hint="name a new folder: --output DIR")
-
-
-def _check_dtype(dtype: str) -> None:
+    if not records:
+        raise RunError("there are no rows to compare logits on", hint="name some: --data FILE")
     if dtype not in ("auto", *DTYPES):
         raise ConfigError(f"--dtype {dtype}: one of auto, {', '.join(DTYPES)}")
 
