@@ -300,11 +300,17 @@ def _as_records(texts: Sequence[str]) -> list[Record]:
 
 
 def load(
-    run: str | Path, *, model: str | None = None, device_map: str | None = None, dtype: str | None = None
+    run: str | Path,
+    *,
+    model: str | None = None,
+    device_map: str | None = None,
+    dtype: str | None = None,
+    int8_products: str | None = None,
 ) -> Extractor:
     """The extractor of a run folder (or of an adapter or checkpoint folder in it).
 
-    `model` names the base model where it is not found under its own name any more. Template and special tokens are
+    `model` names the base model where it is not found under its own name any more; the others go over the
+    run's options of the model. Template and special tokens are
     the saved ones; base model and tokenizer must be those of the training. A model
     that was trained in full brings its own weights and tokenizer and needs no base. Raises RunError for a folder
     that holds no trained model, ModelError where the base differs."""
@@ -331,11 +337,8 @@ def load(
             raise ModelError(f"the base model of {folder}: {error.message}", hint=hint) from error
         if problems:
             raise ModelError(f"{base} is not the model that {folder} was trained on", problems=problems)
-    options = {
-        **card.model,
-        **({"device_map": device_map} if device_map else {}),
-        **({"dtype": dtype} if dtype else {}),
-    }
+    others = {"device_map": device_map, "dtype": dtype, "int8_products": int8_products}
+    options = {**card.model, **{option: value for option, value in others.items() if value}}
     options.pop("name")
 
     def load_base(tuned: Path | None) -> PreTrainedModel:

@@ -26,6 +26,7 @@ from yuantune.methods import by_peft
 from yuantune.methods.by_peft import CONFIG_FILE, FOLDER, WEIGHTS_FILE, load, merge
 from yuantune.methods.layers import check_linear, chosen_layers, linear_names
 from yuantune.methods.lean import make_lean
+from yuantune.models.int8 import Int8Linear
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -173,5 +174,7 @@ def _check_saved(model: PreTrainedModel, names: Sequence[str]) -> None:
             and any(each in (embedding, head) for each in found)
         ):
             problems.append(Problem(name, "embedding and head are one weight here; a trained copy would part them"))
+        elif any(isinstance(part, Int8Linear) for each in found for part in each.modules()):
+            problems.append(Problem(name, "its weights are int8 (model.quantization), which cannot be trained"))
     if problems:
         raise ConfigError("lora.modules_to_save names what cannot be trained beside the update", problems=problems)

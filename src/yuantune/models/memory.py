@@ -84,7 +84,7 @@ def estimate(
     # Logits as the head gives them, in float32, their log-softmax and its gradient.
     per_logit = size + 3 * 4
     return Memory(
-        weights=size * count_parameters(model),
+        weights=_weight_bytes(model, size),
         adapter=TRAINED_BYTES * lora_parameters(model, r=r, targets=targets),
         activations=batch_size * length * per_token,
         logits=batch_size * answer_length * vocabulary * per_logit,
@@ -148,6 +148,13 @@ def _limits() -> Iterator[int]:
             yield int(Path(path).read_text())
         except (OSError, ValueError):  # Another system, or no limit.
             continue
+
+
+def _weight_bytes(model: nn.Module, size: int) -> int:
+    """Of the weights, floating-point ones in a format of `size` bytes a number, int8 ones as they are."""
+    return sum(
+        each.numel() * (size if each.is_floating_point() else each.element_size()) for each in model.parameters()
+    )
 
 
 def _decoder_layers(model: nn.Module) -> list[nn.Module]:

@@ -28,6 +28,7 @@ from yuantune.errors import ConfigError, RunError, WorkFailed
 from yuantune.infer.extractor import load
 from yuantune.methods import METHODS
 from yuantune.methods.card import Card, read_card
+from yuantune.models.int8 import dequantize
 from yuantune.models.load import DTYPES, dtype_of, load_model
 from yuantune.models.probe import ROUNDING, accepts, trial
 from yuantune.train.folder import failures
@@ -86,9 +87,11 @@ def export_merged(
         raise RunError("there are no rows to compare logits on", hint="name some: --data FILE")
     _check_dtype(dtype)
     exact = "float64" if card.model["dtype"] == "float64" else "float32"
-    extractor = load(run, model=model, device_map=device_map, dtype=exact)
+    # Whole products round what goes into a layer, which no plain folder does.
+    extractor = load(run, model=model, device_map=device_map, dtype=exact, int8_products="dequantize")
     assert method is not None and not isinstance(method.merge, str)  # `load` would have refused it.
     expected = _logits(extractor.model, extractor.template, records)
+    dequantize(extractor.model, getattr(torch, exact))
     whole = method.merge(extractor.model).eval()
     merged = _difference(expected, _logits(whole, extractor.template, records))
     # nan compares as false.
@@ -120,7 +123,8 @@ def export_merged(
 
 def _plain(card: Card, dtype: str, output: Path) -> Card:
     """The card of a model that needs no adapter: `yuantune generate` answers with the folder."""
-    return replace(card, method="full", options={}, model={**card.model, "name": str(output), "dtype": dtype})
+    options = {**card.model, "name": str(output), "dtype": dtype, "quantization": "none"}
+    return replace(card, method="full", options={}, model=options)
 
 
 def _check_output(output: Path) -> None:
