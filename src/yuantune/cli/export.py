@@ -42,9 +42,12 @@ def export(
     records = _records(run, data, rows)
     target = output or run.with_name(f"{run.resolve().name}-merged")
     done = export_merged(run, target, records, dtype=dtype, model=model, device_map=device_map)
-    err.print(f"compared at {done.tokens} tokens of {done.rows} rows, with base and adapter:", markup=False)
+    base = "base" if done.quantization == "none" else f"{done.quantization} base"
+    err.print(f"compared at {done.tokens} tokens of {done.rows} rows, with {base} and adapter:", markup=False)
     _print("merged", done.merged)
     _print(f"written in {done.dtype}", done.written)
+    if done.integer is not None:
+        _print("merged, and the run by integer products", done.integer)
     out.print(str(done.folder), markup=False)
 
 

@@ -6,6 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from yuantune.errors import ModelError
+from yuantune.models.int8 import Int8Linear
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
@@ -23,7 +26,31 @@ def load(load_model: Callable[[Path | None], PreTrainedModel], folder: Path) -> 
     """The base model with the adapter in `folder` on it, for answering."""
     from peft import PeftModel
 
-    return PeftModel.from_pretrained(load_model(None), str(folder))
+    return keep_whole(PeftModel.from_pretrained(load_model(None), str(folder)))
+
+
+def keep_whole(model: Any) -> Any:
+    """The model, PEFT's layers in it refusing to merge into int8 weights: the update would be rounded away."""
+    for module in model.modules():
+        if hasattr(module, "get_base_layer") and isinstance(module.get_base_layer(), Int8Linear):
+            module.merge = _Merge(module)
+    return model
+
+
+class _Merge:
+    """The `merge` of one of PEFT's layers. No closure, so that a model can be copied and pickled."""
+
+    def __init__(self, layer: Any) -> None:
+        self.layer = layer
+
+    def __call__(self, *args: Any, **kwargs: Any) -> None:
+        """Raises ModelError where the layer's weights are int8 now."""
+        if isinstance(self.layer.get_base_layer(), Int8Linear):
+            raise ModelError(
+                "an adapter cannot be merged into int8 weights: it would be rounded away",
+                hint="`yuantune export RUN --merge` makes numbers of them first",
+            )
+        type(self.layer).merge(self.layer, *args, **kwargs)
 
 
 def merge(model: Any) -> PreTrainedModel:

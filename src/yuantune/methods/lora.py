@@ -54,7 +54,7 @@ def apply(model: PreTrainedModel, options: dict[str, Any], tokenizer: Any = None
     if str(options.get("init_lora_weights")).startswith(("pissa", "olora")):
         begun = {name: weight.detach().clone() for name, weight in _factors(tuned).items()}
         tuned._begun = begun
-    make_lean(tuned)
+    make_lean(by_peft.keep_whole(tuned))
     return tuned
 
 

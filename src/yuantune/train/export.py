@@ -25,12 +25,13 @@ from yuantune.data.bound import BoundTemplate
 from yuantune.data.record import Record
 from yuantune.data.writing import obstacle, write_text
 from yuantune.errors import ConfigError, RunError, WorkFailed
-from yuantune.infer.extractor import load
+from yuantune.infer.extractor import Extractor, load
 from yuantune.methods import METHODS
 from yuantune.methods.card import Card, read_card
-from yuantune.models.int8 import dequantize
+from yuantune.models.int8 import dequantize, quantized
 from yuantune.models.load import DTYPES, dtype_of, load_model
 from yuantune.models.probe import ROUNDING, accepts, trial
+from yuantune.models.quantization import integer_products
 from yuantune.train.folder import failures
 
 if TYPE_CHECKING:
@@ -51,14 +52,19 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """What a merge came to: `merged` as it was computed, `written` as the folder is read back in `dtype`."""
+    """What a merge came to: `merged` as it was computed, `written` as the folder is read back in `dtype`.
+
+    Of a run over an int8 base (`quantization`) both are compared with the numbers that the weights stand for;
+    `integer` then is how far the run itself is from `merged` where it answers by integer products here."""
 
     folder: Path
     dtype: str
+    quantization: str
     rows: int
     tokens: int
     merged: Difference
     written: Difference
+    integer: Difference | None = None
 
 
 def export_merged(
@@ -73,7 +79,8 @@ def export_merged(
     """Write the model that a run has trained as a folder that plain transformers loads, with tokenizer and prompt.
 
     `records` are what logits are compared on; `dtype` is the format of its weights, auto that of the run's base.
-    Raises RunError where the run's method cannot be merged or `output` cannot be made, WorkFailed where the merged
+    An int8 base is dequantized first: what was trained over stays. Raises RunError where the run's method or base
+    cannot be merged or `output` cannot be made, WorkFailed where the merged
     model answers otherwise."""
     card = read_card(run)
     method = METHODS.get(card.method)
@@ -82,18 +89,26 @@ def export_merged(
             f"{run} was trained by {card.method}, which cannot be merged: {method.merge}",
             hint=f"`yuantune generate {run}` answers with base and adapter",
         )
+    quantization = card.model.get("quantization", "none")
+    if quantization == "nf4":
+        raise RunError(
+            f"{run} was trained over an NF4 base, which is not merged: adding to it would round it anew",
+            hint=f"`yuantune generate {run}` answers with base and adapter",
+        )
     _check_output(output)
     if not records:
         raise RunError("there are no rows to compare logits on", hint="name some: --data FILE")
     _check_dtype(dtype)
     exact = "float64" if card.model["dtype"] == "float64" else "float32"
-    # Whole products round what goes into a layer, which no plain folder does.
+    # Integer products round what goes into a layer, which no plain folder does.
     extractor = load(run, model=model, device_map=device_map, dtype=exact, int8_products="dequantize")
     assert method is not None and not isinstance(method.merge, str)  # `load` would have refused it.
     expected = _logits(extractor.model, extractor.template, records)
+    by_integers = _by_integers(card, extractor, records)
     dequantize(extractor.model, getattr(torch, exact))
     whole = method.merge(extractor.model).eval()
-    merged = _difference(expected, _logits(whole, extractor.template, records))
+    found = _logits(whole, extractor.template, records)
+    merged = _difference(expected, found)
     # nan compares as false.
     if not merged.relative <= ROUNDING[getattr(torch, exact)]:
         raise WorkFailed(f"the merged model differs from base and adapter by {merged.relative:.2g} of its logits")
@@ -110,7 +125,8 @@ def export_merged(
             read_back = load_model(str(beside), dtype=dtype, device_map=str(whole.device))
             written = _difference(expected, _logits(read_back, extractor.template, records))
             count = sum(len(each) for each in expected)
-            export = Export(output, dtype, len(records), count, merged, written)
+            integer = None if by_integers is None else _difference(by_integers, found)
+            export = Export(output, dtype, quantization, len(records), count, merged, written, integer)
             report = {**asdict(export), "folder": str(output), "run": str(run), "method": card.method}
             write_text(beside / REPORT_FILE, json.dumps(report, indent=2, ensure_ascii=False) + "\n")
             if output.is_dir():  # It is empty.
@@ -119,6 +135,17 @@ def export_merged(
         finally:
             shutil.rmtree(beside, ignore_errors=True)
     return export
+
+
+def _by_integers(card: Card, extractor: Extractor, records: Sequence[Record]) -> list[Tensor] | None:
+    """The logits of the run as it answers on this machine, where that is by integer products; else None."""
+    layers = quantized(extractor.model).values()
+    device = str(extractor.model.device)
+    if not layers or not integer_products(card.model.get("int8_products", "auto"), device):
+        return None
+    for layer in layers:
+        layer.integer = True
+    return _logits(extractor.model, extractor.template, records)
 
 
 def _plain(card: Card, dtype: str, output: Path) -> Card:
