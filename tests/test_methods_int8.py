@@ -59,12 +59,13 @@ def test_prefix_groups_learn_what_padded_peft_does_over_the_same_numbers(
     )
     method = {"method": "lora", "lora": {"r": 2, "lora_dropout": 0.0}}
     ours = over(base, rows_file, tmp_path / "ours", method, dtype="float64", data={"shared_prefixes": "on"},
-                gradient_checkpointing=kind == "yuan")  # fmt: skip
+                gradient_checkpointing=kind == "yuan", max_steps=2, save_strategy="no")  # fmt: skip
     fine_tune(ours, console=QUIET)
     assert len(made[0]) == 14
     monkeypatch.setattr("yuantune.methods.lora.make_lean", lambda model: 0)
     theirs = over(tmp_path / "plain", rows_file, tmp_path / "theirs", method, dtype="float64",
-                  data={"shared_prefixes": "off"}, quantization="none")  # fmt: skip
+                  data={"shared_prefixes": "off"}, quantization="none", max_steps=2,
+                  save_strategy="no")  # fmt: skip
     fine_tune(theirs, console=QUIET)
     for one, other in zip(log(tmp_path / "ours"), log(tmp_path / "theirs"), strict=True):
         for figure in {"loss", "grad_norm"} & other.keys():

@@ -157,8 +157,8 @@ def _write(model: str, tokenizer: str | None, dtype: str, folder: str) -> dict[s
 
 
 def _load(job: Job) -> dict[str, Any]:
-    """The weights' bytes, and what the process's memory rose by at its peak while they were read. (Pages of a file
-    that is mapped count while they are in use.)"""
+    """The weights' bytes, and what the process's memory rose by at its peak while they were read. (A file in the
+    format that is computed in is mapped, and counts for nothing before it is used.)"""
     tokenizer = tokenizer_of(job.model, job.tokenizer)
     import transformers.integrations.peft  # noqa: F401 - what loading imports is not the model's
 
@@ -215,7 +215,7 @@ def _gradients(job: Job) -> tuple[float, dict[str, Any]]:
         for name, parameter in model.named_parameters()
         if "lora_B" in name and parameter.grad is not None
     }
-    return float(loss), gradients
+    return float(loss.detach()), gradients
 
 
 def _model(job: Job, tokenizer: Any) -> PreTrainedModel:
