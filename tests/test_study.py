@@ -18,14 +18,16 @@ from tests.test_models_grouped import TOKENS, typical
 from yuantune.batch.layout import lay_out
 from yuantune.errors import UserError
 from yuantune.methods.lean import make_lean
+from yuantune.models.int8 import quantizable
 from yuantune.models.loss import supervised_loss
 from yuantune.models.yuan2.config import YuanConfig
 from yuantune.models.yuan2.model import YuanForCausalLM
-from yuantune.study import bench, curve, extract, subjects
+from yuantune.study import bench, curve, extract, int8, subjects
 from yuantune.study.bench import bench_train
 from yuantune.study.flops import matrices, product_rate, required_flops, work_of
 from yuantune.study.picture import Bar, draw
 from yuantune.study.recipes import RECIPES, TRL, Job, measure
+from yuantune.study.subjects import model_of
 from yuantune.train.quickstart import SAMPLE
 from yuantune.train.step import computing
 
@@ -193,3 +195,33 @@ def test_reordered_batches_hold_the_same_rows() -> None:
     batches = [(plain[at : at + 3], turned[at : at + 3]) for at in range(0, 15, 3)]
     assert all(one == other[::-1] for one, other in batches)
     assert sorted(plain[:7]) == list(range(7))
+
+
+def test_what_int8_saves_and_costs(yuan_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        int8, "in_process", lambda module, words: json.loads(json.dumps(int8.main(json.loads(words))))
+    )
+    found = int8.bench_int8(
+        str(yuan_folder),
+        str(SAMPLE / "train.jsonl"),
+        steps=1,
+        rounds=1,
+        batch_size=2,
+        dtype="float32",
+        template="resume-ner",
+        products="dequantize",
+    )
+    model = model_of(str(yuan_folder), None, "float32", "cpu")
+    inside = sum(layer.weight.numel() for layer in quantizable(model).values())
+    rows = sum(layer.out_features for layer in quantizable(model).values())
+    assert found.full.weight_bytes - found.int8.weight_bytes == 3 * inside - 4 * rows
+    assert found.full.seconds_per_step > 0 and found.ratio > 0
+    assert 0 < abs(found.loss - found.int8_loss) < 1e-2 * found.loss
+    assert 0.9 < found.cosine_least <= found.cosine_median < 1 and "proj" in found.least_layer
+
+
+def test_int8_needs_a_batch_of_rows(yuan_folder: Path, rows_file: Path) -> None:
+    with pytest.raises(UserError, match="has 6 rows, fewer than a batch of 7"):
+        int8.bench_int8(
+            str(yuan_folder), str(rows_file), steps=1, rounds=1, batch_size=7, dtype="auto", template="resume-ner"
+        )

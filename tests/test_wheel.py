@@ -33,7 +33,7 @@ def test_it_holds_the_resources(installed: Path) -> None:
     assert (installed / "yuantune" / "py.typed").is_file()
     metadata = (next(installed.glob("*.dist-info")) / "METADATA").read_text("utf-8")
     assert "License-Expression: Apache-2.0" in metadata
-    assert {"ui", "ray", "tracking", "peers", "schema", "gguf", "dev"} == {
+    assert {"ui", "ray", "tracking", "peers", "schema", "nf4", "gguf", "dev"} == {
         line.split()[1] for line in metadata.splitlines() if line.startswith("Provides-Extra")
     }
     assert "yuantune = yuantune.cli:main" in (next(installed.glob("*.dist-info")) / "entry_points.txt").read_text()

@@ -38,6 +38,12 @@ class ModelSection(Section):
     """Number format of the base weights. auto: bfloat16 under an adapter (the adapter itself stays float32),
     float32 where its own weights are trained or changed, for the built-in mini, and on a CPU that only emulates
     bfloat16."""
+    quantization: Literal["none", "int8", "nf4"] = "none"
+    """Fewer bits for the frozen weights of the decoder's linear layers, under an adapter: int8 on every machine, a
+    byte a weight; nf4, half of one, on a CUDA GPU through bitsandbytes. model.dtype is then what is computed in."""
+    int8_products: Literal["auto", "integer", "dequantize"] = "auto"
+    """How int8 weights are multiplied: dequantize makes numbers of a block of them at a time, exactly; integer
+    rounds the other side to int8 too. auto: integer on a CPU with instructions for it (AVX512-VNNI, AMX)."""
     device_map: str = "auto"
     """Where the model runs: auto (a GPU or MPS where there is one), cpu, cuda, cuda:0, mps."""
     attn_implementation: str = "sdpa"
@@ -302,6 +308,21 @@ class Config(RunConfig):
         if self.method in ("full", "freeze", "bitfit"):
             return f"weights that are trained themselves (method: {self.method})"
         return ""
+
+    @model_validator(mode="after")
+    def _quantized(self) -> Config:
+        """Quantized weights are frozen: what would train or change them is refused."""
+        kind = self.model.quantization
+        if kind == "none":
+            return self
+        what = f"model.quantization: {kind} freezes the base"
+        if self.method in ("full", "freeze", "bitfit") or (self.method == "lora" and self.lora.changes_base):
+            raise ValueError(f"{what}, which has {self.wide}; adapters train beside it (method: lora)")
+        if self.method == "lora" and self.lora.use_dora and kind == "int8":
+            raise ValueError(f"{what}; lora.use_dora reads the weights' rows as numbers, which int8 are not")
+        if self.method == "bottleneck" and kind == "nf4":
+            raise ValueError(f"{what} for PEFT's methods only; method: bottleneck goes with int8")
+        return self
 
     @model_validator(mode="after")
     def _one_pace(self) -> Config:

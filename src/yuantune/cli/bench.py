@@ -1,5 +1,5 @@
-"""`yuantune bench train` and `extract`: how fast this machine trains and answers, as ratios within one run; and
-`curve`: whether the losses are those of the padded recipe."""
+"""`yuantune bench train` and `extract`: how fast this machine trains and answers, as ratios within one run;
+`curve`: whether the losses are those of the padded recipe; and `int8`: what an int8 base saves and costs."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from yuantune.study.bench import Line
     from yuantune.study.curve import Curves
     from yuantune.study.extract import Line as ExtractLine
+    from yuantune.study.int8 import Costs
 
 app = typer.Typer(help="Measure speed and exactness on this machine.", no_args_is_help=True)
 
@@ -172,7 +173,68 @@ def curve(
         _keep(json_file, found)
 
 
-def _keep(json_file: Path | None, lines: Sequence[Line] | Sequence[ExtractLine] | Sequence[Curves]) -> None:
+@app.command()
+def int8(
+    models: Annotated[str, typer.Option(help="Models, by name or folder; or shapes: yuan2-4l, …")] = "yuan2-mini",
+    data: Annotated[str | None, typer.Option(help="Training rows (default: the sample résumés).")] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Counted steps in each process.")] = 4,
+    rounds: Annotated[int, typer.Option(min=1, help="Processes for each base.")] = 3,
+    batch_size: Annotated[int, typer.Option(min=1)] = 12,
+    dtype: Annotated[str, typer.Option(help="Full base, and what is computed in: float32, …")] = "auto",
+    products: Annotated[str, typer.Option(help="model.int8_products: auto, integer, dequantize.")] = "auto",
+    template: Annotated[str, typer.Option(help="Prompt template.")] = "resume-ner",
+    tokenizer: Annotated[str | None, typer.Option(help="Tokenizer of the shapes (default: Yuan2-2B's).")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures there as JSON.")] = None,
+) -> None:
+    """What an int8 base saves and costs: bytes, time of a step, loss and adapter gradients."""
+    from yuantune.study.int8 import bench_int8
+    from yuantune.train.quickstart import SAMPLE
+
+    found = []
+    for model in models.split(","):
+        each = bench_int8(
+            model,
+            data or str(SAMPLE / "train.jsonl"),
+            steps=steps,
+            rounds=rounds,
+            batch_size=batch_size,
+            dtype=dtype,
+            template=template,
+            tokenizer=tokenizer,
+            products=products,
+            note=err.print,
+        )
+        found.append(each)
+        what = f"computed in {each.dtype}, int8 products: {each.products}, batch {batch_size}"
+        _print_costs(each, f"{model}, {what}; medians of {rounds} rounds")
+        _keep(json_file, found)
+
+
+def _print_costs(costs: Costs, title: str) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=escape(title), title_justify="left")
+    for name in ("base", "weights MiB", "loading MiB", "training MiB", "s/step", "ratio", "loss"):
+        table.add_column(name, justify="left" if name == "base" else "right")
+    for name, base, ratio, loss in (
+        ("full", costs.full, 1.0, costs.loss),
+        ("int8", costs.int8, costs.ratio, costs.int8_loss),
+    ):
+        sizes = (base.weight_bytes, base.load_peak_bytes, base.peak_rss_bytes)
+        mebibytes = [f"{size / 2**20:,.0f}" for size in sizes]
+        table.add_row(name, *mebibytes, f"{base.seconds_per_step:.3f}", f"{ratio:.2f}", f"{loss:.5f}")
+    out.print(table)
+    out.print(
+        f"The adapters' gradients have a cosine of {costs.cosine_median:.5f} in the median, "
+        f"{costs.cosine_least:.5f} at least (layer {costs.least_layer}).",
+        markup=False,
+    )
+
+
+def _keep(
+    json_file: Path | None, lines: Sequence[Line] | Sequence[ExtractLine] | Sequence[Curves] | Sequence[Costs]
+) -> None:
     """Write the lines so far: after each model, since the next one may take an hour."""
     from yuantune.data.writing import write_text
 

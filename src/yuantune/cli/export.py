@@ -67,10 +67,13 @@ def export(
             plain=merge,
             on_tensor=on_tensor,
         )
-    err.print(f"compared at {done.tokens} tokens of {done.rows} rows, with base and adapter:", markup=False)
+    base = "base" if done.quantization == "none" else f"{done.quantization} base"
+    err.print(f"compared at {done.tokens} tokens of {done.rows} rows, with {base} and adapter:", markup=False)
     _print("merged", done.merged)
     if done.written is not None:
         _print(f"written in {done.dtype}", done.written)
+    if done.integer is not None:
+        _print("merged, and the run by integer products", done.integer)
     if done.gguf is not None and done.gguf_written is not None:
         _print(f"{done.gguf.file} in {done.gguf.type}", done.gguf_written)
         _print_gguf(done.folder, done.gguf)

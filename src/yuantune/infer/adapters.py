@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from yuantune.methods.switch import Switch
 
 
+_BEFORE = {"quantization": "none", "int8_products": "auto"}
+"""What runs of before there was such an option are."""
+
+
 class Adapters:
     """Runs by name, on one base. `adapters["name"]` is an `Extractor` with the prompt and the options of its run;
     which of them has answered before makes no difference.
@@ -251,8 +255,9 @@ def differences(
     now, then = (_dtype(each, device_map) for each in (card, first))
     if dtype is None and now != then:
         yield f"it computes in {now}, {other} in {then} (dtype=… chooses one for all)"
-    for option in ("attn_implementation",) if device_map else ("attn_implementation", "device_map"):
-        now, then = card.model.get(option), first.model.get(option)
+    options = ("attn_implementation", "quantization", "int8_products", *(() if device_map else ("device_map",)))
+    for option in options:
+        now, then = (each.model.get(option, _BEFORE.get(option)) for each in (card, first))
         if now != then:
             yield f"its model.{option} is {now}, that of {other} is {then}"
 

@@ -310,20 +310,24 @@ def load(
     model: str | None = None,
     device_map: str | None = None,
     dtype: str | None = None,
+    int8_products: str | None = None,
     merge: bool = True,
 ) -> Extractor:
     """The extractor of a run folder (or of an adapter or checkpoint folder in it).
 
-    `model` names the base model where it is not found under its own name any more. Template and special tokens are
+    `model` names the base model where it is not found under its own name any more; the others go over the
+    run's options of the model. Template and special tokens are
     the saved ones; base model and tokenizer must be those of the training. A model
     that was trained in full brings its own weights and tokenizer and needs no base. `merge` puts an adapter into
     the base's weights, in memory, where that is faster and loses nothing: the method can, and they are float32 or
     finer. Raises RunError for a folder that holds no trained model, ModelError where the base differs."""
     from yuantune.methods import METHODS
 
-    tuned, template, card = open_run(Path(run), model=model, device_map=device_map, dtype=dtype)
+    tuned, template, card = open_run(
+        Path(run), model=model, device_map=device_map, dtype=dtype, int8_products=int8_products
+    )
     put = METHODS[card.method].merge
-    if merge and not isinstance(put, str) and _holds_update(tuned):
+    if merge and not isinstance(put, str) and _holds_update(tuned, card):
         tuned = put(tuned)
     return Extractor(tuned, template, **card.generate)
 
@@ -334,6 +338,7 @@ def open_run(
     model: str | None = None,
     device_map: str | None = None,
     dtype: str | None = None,
+    int8_products: str | None = None,
     attach: Attach | None = None,
 ) -> tuple[PreTrainedModel, BoundTemplate, Card]:
     """What `load` makes an extractor of: the tuned model, the saved prompt, and the run's card. `attach` makes the
@@ -360,11 +365,8 @@ def open_run(
             raise ModelError(f"the base model of {folder}: {error.message}", hint=hint) from error
         if problems:
             raise ModelError(f"{base} is not the model that {folder} was trained on", problems=problems)
-    options = {
-        **card.model,
-        **({"device_map": device_map} if device_map else {}),
-        **({"dtype": dtype} if dtype else {}),
-    }
+    others = {"device_map": device_map, "dtype": dtype, "int8_products": int8_products}
+    options = {**card.model, **{option: value for option, value in others.items() if value}}
     options.pop("name")
 
     def load_base(tuned: Path | None) -> PreTrainedModel:
@@ -386,11 +388,11 @@ def open_run(
     return tuned, template, card
 
 
-def _holds_update(model: PreTrainedModel) -> bool:
+def _holds_update(model: PreTrainedModel, card: Card) -> bool:
     """Whether the base's weights are of a format that holds an update as finely as the adapter does."""
     import torch
 
-    return model.dtype in (torch.float32, torch.float64)
+    return model.dtype in (torch.float32, torch.float64) and card.model.get("quantization", "none") == "none"
 
 
 def _check_weights(folder: Path, weights: Path) -> None:

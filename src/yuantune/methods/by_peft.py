@@ -7,8 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from yuantune.errors import RunError
+from yuantune.errors import ModelError, RunError
 from yuantune.methods.switch import Switch, by_modules
+from yuantune.models.int8 import Int8Linear
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -33,7 +34,7 @@ def load(load_model: Callable[[Path | None], PreTrainedModel], folder: Path) -> 
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message=_MISSING)
         try:
-            return PeftModel.from_pretrained(load_model(None), str(folder))
+            return keep_whole(PeftModel.from_pretrained(load_model(None), str(folder)))
         except UserWarning as warning:
             what = str(warning).removeprefix(_MISSING).strip(" :.[]")
             raise RunError(f"{folder / WEIGHTS_FILE} is not whole: it lacks {what}", hint="train again") from None
@@ -42,6 +43,30 @@ def load(load_model: Callable[[Path | None], PreTrainedModel], folder: Path) -> 
 def switch(base: PreTrainedModel, folder: Path) -> Switch:
     """The adapter in `folder` on a base that others share."""
     return by_modules(load, base, folder)
+
+
+def keep_whole(model: Any) -> Any:
+    """The model, PEFT's layers in it refusing to merge into int8 weights: the update would be rounded away."""
+    for module in model.modules():
+        if hasattr(module, "get_base_layer") and isinstance(module.get_base_layer(), Int8Linear):
+            module.merge = _Merge(module)
+    return model
+
+
+class _Merge:
+    """The `merge` of one of PEFT's layers. No closure, so that a model can be copied and pickled."""
+
+    def __init__(self, layer: Any) -> None:
+        self.layer = layer
+
+    def __call__(self, *args: Any, **kwargs: Any) -> None:
+        """Raises ModelError where the layer's weights are int8 now."""
+        if isinstance(self.layer.get_base_layer(), Int8Linear):
+            raise ModelError(
+                "an adapter cannot be merged into int8 weights: it would be rounded away",
+                hint="`yuantune export RUN --merge` makes numbers of them first",
+            )
+        type(self.layer).merge(self.layer, *args, **kwargs)
 
 
 def merge(model: Any) -> PreTrainedModel:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from yuantune.errors import ConfigError, Problem
-from yuantune.methods.by_peft import FOLDER, load, merge, restore, save, switch
+from yuantune.methods.by_peft import FOLDER, keep_whole, load, merge, restore, save, switch
 from yuantune.methods.layers import check_linear, linear_names
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def apply(model: PreTrainedModel, options: dict[str, Any], tokenizer: Any = None
             hint=f"the targets are: {', '.join(targets)}",
         )
     config = IA3Config(task_type=TaskType.CAUSAL_LM, target_modules=targets, feedforward_modules=feedforward)
-    tuned: PreTrainedModel = get_peft_model(model, config)
+    tuned: PreTrainedModel = keep_whole(get_peft_model(model, config))
     return tuned
 
 

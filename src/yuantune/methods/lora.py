@@ -27,6 +27,7 @@ from yuantune.methods.by_peft import CONFIG_FILE, FOLDER, WEIGHTS_FILE, merge
 from yuantune.methods.layers import check_linear, chosen_layers, linear_names
 from yuantune.methods.lean import make_lean
 from yuantune.methods.switch import Switch, by_modules
+from yuantune.models.int8 import Int8Linear
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -54,7 +55,7 @@ def apply(model: PreTrainedModel, options: dict[str, Any], tokenizer: Any = None
     if str(options.get("init_lora_weights")).startswith(("pissa", "olora")):
         begun = {name: weight.detach().clone() for name, weight in _factors(tuned).items()}
         tuned._begun = begun
-    make_lean(tuned)
+    make_lean(by_peft.keep_whole(tuned))
     return tuned
 
 
@@ -186,5 +187,7 @@ def _check_saved(model: PreTrainedModel, names: Sequence[str]) -> None:
             and any(each in (embedding, head) for each in found)
         ):
             problems.append(Problem(name, "embedding and head are one weight here; a trained copy would part them"))
+        elif any(isinstance(part, Int8Linear) for each in found for part in each.modules()):
+            problems.append(Problem(name, "its weights are int8 (model.quantization), which cannot be trained"))
     if problems:
         raise ConfigError("lora.modules_to_save names what cannot be trained beside the update", problems=problems)

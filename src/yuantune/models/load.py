@@ -153,10 +153,13 @@ def load_model(
     dtype: str = "auto",
     device_map: str = "auto",
     attn_implementation: str = "sdpa",
+    quantization: str = "none",
+    int8_products: str = "auto",
 ) -> PreTrainedModel:
     """The model on its device, in evaluation mode.
 
     `dtype` auto is bfloat16; float32 for a built-in model, and on a processor that would emulate bfloat16.
+    `quantization` (none, int8, nf4) is that of its frozen linear layers.
 
     Raises ModelError for a model that is not complete, damaged, or not runnable here; nothing that is missing is
     made up."""
@@ -168,7 +171,14 @@ def load_model(
     model_folder.refuse_unsupported(str(name), config)
     model_folder.require(folder, weights=True, tokenizer=False)
     device = torch.device(device_of(device_map))
-    options = {"dtype": dtype_of(dtype, name, device.type), "attn_implementation": attn_implementation}
+    kind = dtype_of(dtype, name, device.type)
+    options: dict[str, Any] = {"dtype": kind, "attn_implementation": attn_implementation}
+    if quantization != "none":
+        from yuantune.models.quantization import config_for, refuse_quantized
+
+        refuse_quantized(str(name), config)
+        told = config_for(quantization, device=str(device), dtype=kind, products=int8_products)
+        options["quantization_config"] = told
     try:
         model = _read_model(folder, device, options)
     except ModelError:
@@ -257,7 +267,12 @@ def _read_model(folder: Path, device: torch.device, options: dict[str, Any]) -> 
         **place,
         **options,
     )
-    problems = [Problem(key, "not in the weights") for key in sorted(report["missing_keys"])]
+    problems = []
+    if "quantization_config" in options:
+        from yuantune.models.quantization import finish
+
+        problems += finish(model, report)
+    problems += [Problem(key, "not in the weights") for key in sorted(report["missing_keys"])]
     problems += [
         Problem(key, f"is {list(has)} in the weights, {list(wants)} by the config")
         for key, has, wants in sorted(report["mismatched_keys"])

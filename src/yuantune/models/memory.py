@@ -94,7 +94,7 @@ def estimate(
         pairs = (linear.out_features for layer in layers for name, linear in _linear(layer, ("k_proj", "v_proj")))
         activations += batch_size * root.count * size * sum(pairs)
     return Memory(
-        weights=size * sum(each.numel() for each in model.parameters() if not each.requires_grad),
+        weights=_frozen_bytes(model, size),
         trained=COPIES
         * sum(each.numel() * each.element_size() for each in model.parameters() if each.requires_grad),
         activations=activations,
@@ -163,6 +163,16 @@ def _limits() -> Iterator[int]:
             yield int(Path(path).read_text())
         except (OSError, ValueError):  # Another system, or no limit.
             continue
+
+
+def _frozen_bytes(model: nn.Module, size: int) -> int:
+    """Of the weights that are not trained, floating-point ones in a format of `size` bytes a number, int8 ones as
+    they are."""
+    return sum(
+        each.numel() * (size if each.is_floating_point() else each.element_size())
+        for each in model.parameters()
+        if not each.requires_grad
+    )
 
 
 def _decoder_layers(model: nn.Module) -> list[nn.Module]:

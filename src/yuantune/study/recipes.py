@@ -49,6 +49,8 @@ class Job:
     steps: int
     batch_size: int
     device: str = "cpu"
+    quantization: str = "none"
+    products: str = "auto"
 
     def to_json(self) -> str:
         """As `main` reads it."""
@@ -73,7 +75,7 @@ def measure(job: Job) -> dict[str, Any]:
     tokenizer = tokenizer_of(job.model, job.tokenizer)
     examples = examples_of(job.model, job.tokenizer, job.data, job.template)
     set_seed(0)
-    model = model_of(job.model, tokenizer, job.dtype, job.device)
+    model = model_of(job.model, tokenizer, job.dtype, job.device, job.quantization, job.products)
     base = model
     clock: list[float] = []
     batches: list[tuple[int, list[Example]]] = []

@@ -37,12 +37,21 @@ def tokenizer_of(model: str, tokenizer: str | None) -> PreTrainedTokenizerBase:
     return load_tokenizer((tokenizer or TOKENIZER) if model in SHAPES else model)
 
 
-def model_of(model: str, tokenizer: PreTrainedTokenizerBase, dtype: str, device: str) -> PreTrainedModel:
-    """The model in `dtype` on `device` (cpu, cuda), in evaluation mode."""
+def model_of(
+    model: str,
+    tokenizer: PreTrainedTokenizerBase,
+    dtype: str,
+    device: str,
+    quantization: str = "none",
+    products: str = "auto",
+) -> PreTrainedModel:
+    """The model in `dtype` on `device` (cpu, cuda), in evaluation mode. A shape, which no file holds, is not
+    quantized."""
     from yuantune.models.load import load_model
     from yuantune.models.scratch import new_model
 
     if model in SHAPES:
+        assert quantization == "none", "a shape has to be written first"
         made = new_model(SHAPES[model], tokenizer, positions=POSITIONS, seed=0, dtype=dtype, device_map=device)
         return made.eval()
-    return load_model(model, dtype=dtype, device_map=device)
+    return load_model(model, dtype=dtype, device_map=device, quantization=quantization, int8_products=products)

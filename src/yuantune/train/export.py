@@ -25,11 +25,13 @@ from yuantune.data.bound import BoundTemplate
 from yuantune.data.record import Record
 from yuantune.data.writing import obstacle, write_text
 from yuantune.errors import ConfigError, RunError, WorkFailed
-from yuantune.infer.extractor import load
+from yuantune.infer.extractor import Extractor, load
 from yuantune.methods import METHODS
 from yuantune.methods.card import Card, read_card
+from yuantune.models.int8 import dequantize, quantized
 from yuantune.models.load import DTYPES, dtype_of, load_model
 from yuantune.models.probe import ROUNDING, accepts, trial
+from yuantune.models.quantization import integer_products
 from yuantune.train.folder import failures
 from yuantune.train.gguf.architecture import known
 from yuantune.train.gguf.export import Exporter, Written
@@ -54,16 +56,21 @@ class Difference:
 @dataclass(frozen=True, slots=True)
 class Export:
     """What a merge came to: `merged` as it was computed, `written` as the folder is read back in `dtype`, where
-    there is one, `gguf` the GGUF file, and `gguf_written` as that is read back."""
+    there is one, `gguf` the GGUF file, and `gguf_written` as that is read back.
+
+    Of a run over an int8 base (`quantization`) all are compared with the numbers that the weights stand for;
+    `integer` then is how far the run itself is from `merged` where it answers by integer products here."""
 
     folder: Path
     dtype: str
+    quantization: str
     rows: int
     tokens: int
     merged: Difference
     written: Difference | None
     gguf: Written | None = None
     gguf_written: Difference | None = None
+    integer: Difference | None = None
 
 
 def export_merged(
@@ -82,18 +89,23 @@ def export_merged(
 
     `records` are what logits are compared on; `dtype` is the format of its weights, auto that of the run's base.
     `gguf` names the format of a GGUF file beside them, or, without `plain`, in their place; `on_tensor` gets how
-    many of its tensors are written. Raises RunError where the run's method cannot be merged or `output` cannot be
-    made, ModelError where llama.cpp has no such model, WorkFailed where the merged model answers otherwise."""
+    many of its tensors are written. An int8 base is dequantized first: what was trained over stays. Raises RunError
+    where the run's method or base cannot be merged or `output` cannot be made, ModelError where llama.cpp has no
+    such model, WorkFailed where the merged model answers otherwise."""
     card = read_card(run)
     method = METHODS.get(card.method)
     _check(run, card, output, records, dtype, gguf)
     exact = "float64" if card.model["dtype"] == "float64" else "float32"
-    extractor = load(run, model=model, device_map=device_map, dtype=exact, merge=False)
+    # Integer products round what goes into a layer, which no plain folder does.
+    extractor = load(run, model=model, device_map=device_map, dtype=exact, int8_products="dequantize", merge=False)
     assert method is not None and not isinstance(method.merge, str)  # `load` would have refused it.
     expected = _logits(extractor.model, extractor.template, records)
+    by_integers = _by_integers(card, extractor, records)
+    dequantize(extractor.model, getattr(torch, exact))
     whole = method.merge(extractor.model).eval()
     exporter = Exporter(whole, extractor.template, records, card, gguf, output) if gguf else None
-    merged = _difference(expected, _logits(whole, extractor.template, records))
+    found = _logits(whole, extractor.template, records)
+    merged = _difference(expected, found)
     # nan compares as false.
     if not merged.relative <= ROUNDING[getattr(torch, exact)]:
         raise WorkFailed(f"the merged model differs from base and adapter by {merged.relative:.2g} of its logits")
@@ -120,7 +132,11 @@ def export_merged(
                 gguf_written = _difference(expected, _logits(into, extractor.template, records))
                 _check_read_back(gguf_written, gguf, exact)
             count = sum(len(each) for each in expected)
-            export = Export(output, dtype, len(records), count, merged, written, made, gguf_written)
+            integer = None if by_integers is None else _difference(by_integers, found)
+            quantization = card.model.get("quantization", "none")
+            export = Export(
+                output, dtype, quantization, len(records), count, merged, written, made, gguf_written, integer
+            )
             report = {**asdict(export), "folder": str(output), "run": str(run), "method": card.method}
             write_text(beside / REPORT_FILE, json.dumps(report, indent=2, ensure_ascii=False) + "\n")
             if output.is_dir():  # It is empty.
@@ -131,9 +147,21 @@ def export_merged(
     return export
 
 
+def _by_integers(card: Card, extractor: Extractor, records: Sequence[Record]) -> list[Tensor] | None:
+    """The logits of the run as it answers on this machine, where that is by integer products; else None."""
+    layers = quantized(extractor.model).values()
+    device = str(extractor.model.device)
+    if not layers or not integer_products(card.model.get("int8_products", "auto"), device):
+        return None
+    for layer in layers:
+        layer.integer = True
+    return _logits(extractor.model, extractor.template, records)
+
+
 def _plain(card: Card, dtype: str, output: Path) -> Card:
     """The card of a model that needs no adapter: `yuantune generate` answers with the folder."""
-    return replace(card, method="full", options={}, model={**card.model, "name": str(output), "dtype": dtype})
+    options = {**card.model, "name": str(output), "dtype": dtype, "quantization": "none"}
+    return replace(card, method="full", options={}, model=options)
 
 
 def _check_read_back(written: Difference, gguf: str | None, exact: str) -> None:
@@ -150,6 +178,11 @@ def _check(run: Path, card: Card, output: Path, records: Sequence[Record], dtype
     if method is not None and isinstance(method.merge, str):
         raise RunError(
             f"{run} was trained by {card.method}, which cannot be merged: {method.merge}",
+            hint=f"`yuantune generate {run}` answers with base and adapter",
+        )
+    if card.model.get("quantization") == "nf4":
+        raise RunError(
+            f"{run} was trained over an NF4 base, which is not merged: adding to it would round it anew",
             hint=f"`yuantune generate {run}` answers with base and adapter",
         )
     if gguf is not None:

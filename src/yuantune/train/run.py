@@ -145,6 +145,8 @@ def _run(
         dtype=weights_dtype(config),
         device_map=config.model.device_map,
         attn_implementation=config.model.attn_implementation,
+        quantization=config.model.quantization,
+        int8_products=config.model.int8_products,
     )
     set_seed(config.train.seed)
     method = METHODS[config.method]
