@@ -17,7 +17,6 @@ never paused.
 from __future__ import annotations
 
 import gc
-import json
 import os
 import shutil
 import signal
@@ -34,8 +33,6 @@ from rich.console import Console
 from yuantune.config import Config
 from yuantune.data.writing import write_text
 from yuantune.errors import (
-    ConfigError,
-    DataError,
     DiskFailed,
     Interrupted,
     Problem,
@@ -47,7 +44,7 @@ from yuantune.errors import (
 from yuantune.study.leaderboard import LEADERBOARD, Score, Standing, ranked, read_standing, save_tables
 from yuantune.study.sweep_folder import PLAN_FILE, begin, check_same, read_plan, resume_command
 from yuantune.study.sweep_picture import draw_sweep
-from yuantune.study.sweep_plan import Trial, plan
+from yuantune.study.sweep_plan import Trial, check_data, plan
 from yuantune.study.sweep_progress import SweepProgress
 from yuantune.sweep_config import Places, Range, SweepConfig
 from yuantune.train import folder as run_folder
@@ -106,48 +103,6 @@ def sweep(
         raise _interrupted(folder, "stopped by Ctrl-C", signal.SIGINT) from None
     except DiskFailed as error:
         raise DiskFailed(error.message, problems=error.problems, hint=_hint(folder)) from error
-
-
-# ------------------------------------------------------------------------------------------- before the first trial
-
-
-def check_data(trials: Sequence[Trial], console: Console) -> None:
-    """Read and check the data of all trials, as their runs will, each set once.
-
-    Raises the error of the first where all have the same, else ConfigError with what is wrong with which trial."""
-    from yuantune.models.load import load_tokenizer
-    from yuantune.train.arguments import training_arguments
-    from yuantune.train.run import prepare_data
-
-    seen: dict[str, UserError | None] = {}
-    wrong: list[tuple[Trial, UserError]] = []
-    for trial in trials:
-        config = trial.config
-        key = json.dumps(
-            [config.data.model_dump(), config.template, config.model.name, config.model.revision, config.train.seed]
-        )
-        found = None
-        try:
-            training_arguments(config)
-        except UserError as error:
-            found = error
-        try:
-            if key not in seen:
-                seen[key] = None
-                tokenizer = load_tokenizer(config.model.name, revision=config.model.revision)
-                data = prepare_data(config, tokenizer, console if len(seen) == 1 else Console(quiet=True))
-                if not any(record.has_answer for record in data.eval_records):
-                    raise DataError("no row of the evaluation data has an answer: there is nothing to score")
-        except UserError as error:
-            seen[key] = error
-        if (found := seen[key] or found) is not None:
-            wrong.append((trial, found))
-    if not wrong:
-        return
-    if len(wrong) == len(trials) and len({str(error) for _, error in wrong}) == 1:
-        raise wrong[0][1]
-    problems = [Problem(str(trial), error.message) for trial, error in wrong]
-    raise ConfigError(f"{len(wrong)} of {len(trials)} trials cannot be trained", problems=problems)
 
 
 def _hint(folder: Path) -> str:
@@ -237,13 +192,9 @@ class _Sweep:
             interrupted = Interrupted(message, signal_number=stopped.exit_code - 128)
         except Exception as error:  # A trial that fails is a result, whatever it was.
             standing.state = "failed"
-            known = isinstance(error, YuantuneError)
-            first = next(iter(str(error).strip().splitlines()), "")
-            standing.reason = (
-                error.message if isinstance(error, YuantuneError) else f"{type(error).__name__}: {first}"
-            )
+            standing.reason = _reason(error)
             with suppress(OSError), self._file(trial, "txt").open("a", encoding="utf-8") as file:
-                file.write(f"{error}\n" if known else traceback.format_exc())
+                file.write(f"{error}\n" if isinstance(error, YuantuneError) else traceback.format_exc())
         finally:
             standing.seconds += time.monotonic() - started
             self._look(trial)
@@ -349,6 +300,14 @@ class _Sweep:
             result = run / METHODS[trial.config.method].FOLDER
             for weights in (result, *checkpoints(run).values(), run / TEMPORARY, run / FORMER):
                 shutil.rmtree(weights, ignore_errors=True)
+
+
+def _reason(error: Exception) -> str:
+    """What a table says of a failure; the rest is in the trial's `.txt`."""
+    if not isinstance(error, YuantuneError):
+        return f"{type(error).__name__}: {next(iter(str(error).strip().splitlines()), '')}"
+    more = f" ({error.problems[0]})" if error.problems else ""
+    return error.message + more
 
 
 def scores_of(run: Path, config: Config, last: int | None) -> tuple[str, list[Score]]:

@@ -7,17 +7,20 @@ Random search is Bergstra and Bengio's (2012): every option is drawn by itself.
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from yuantune.config import Config, as_paths
 from yuantune.config_file import build_as, option_names, read_tree
 from yuantune.config_section import Section
-from yuantune.errors import ConfigError, Problem, nearest
+from yuantune.errors import ConfigError, DataError, Problem, UserError, nearest
 from yuantune.sweep_config import SWEPT, Places, Range, SweepConfig
 from yuantune.train.folder import located_tree
 
@@ -278,3 +281,45 @@ def _copy(tree: Any) -> Any:
     if isinstance(tree, Mapping):
         return {str(key): _copy(value) for key, value in tree.items()}
     return [_copy(each) for each in tree] if isinstance(tree, list) else tree
+
+
+# ------------------------------------------------------------------------------------------------------- the data
+
+
+def check_data(trials: Sequence[Trial], console: Console) -> None:
+    """Read and check the data of all trials, as their runs will, each set once.
+
+    Raises the error of the first where all have the same, else ConfigError with what is wrong with which trial."""
+    from yuantune.models.load import load_tokenizer
+    from yuantune.train.arguments import training_arguments
+    from yuantune.train.run import prepare_data
+
+    seen: dict[str, UserError | None] = {}
+    wrong: list[tuple[Trial, UserError]] = []
+    for trial in trials:
+        config = trial.config
+        key = json.dumps(
+            [config.data.model_dump(), config.template, config.model.name, config.model.revision, config.train.seed]
+        )
+        found = None
+        try:
+            training_arguments(config)
+        except UserError as error:
+            found = error
+        try:
+            if key not in seen:
+                seen[key] = None
+                tokenizer = load_tokenizer(config.model.name, revision=config.model.revision)
+                data = prepare_data(config, tokenizer, console if len(seen) == 1 else Console(quiet=True))
+                if not any(record.has_answer for record in data.eval_records):
+                    raise DataError("no row of the evaluation data has an answer: there is nothing to score")
+        except UserError as error:
+            seen[key] = error
+        if (found := seen[key] or found) is not None:
+            wrong.append((trial, found))
+    if not wrong:
+        return
+    if len(wrong) == len(trials) and len({str(error) for _, error in wrong}) == 1:
+        raise wrong[0][1]
+    problems = [Problem(str(trial), error.message) for trial, error in wrong]
+    raise ConfigError(f"{len(wrong)} of {len(trials)} trials cannot be trained", problems=problems)
