@@ -170,7 +170,7 @@ def markdown(lines: Sequence[dict[str, Any]]) -> str:
     return "\n".join(f"| {row} |" for row in head + [" | ".join(line.values()) for line in lines])
 
 
-class _Clock(TrainerCallback):
+class _Clock(TrainerCallback):  # type: ignore[misc]  # transformers gives it no types.
     """How long each step takes."""
 
     def __init__(self) -> None:
@@ -204,7 +204,7 @@ def train_and_score(job: dict[str, Any]) -> dict[str, Any]:
     console, clock = Console(quiet=True), _Clock()
     counted: dict[str, int] = {}
 
-    class Count(TrainerCallback):
+    class Count(TrainerCallback):  # type: ignore[misc]
         """What is trained."""
 
         def on_train_begin(self, *args: Any, model: Any = None, **kwargs: Any) -> None:
@@ -215,6 +215,7 @@ def train_and_score(job: dict[str, Any]) -> dict[str, Any]:
     place = run.folder / METHODS[config.method].FOLDER
     written = sum(file.stat().st_size for file in place.glob("*.safetensors"))
     scores = evaluate(load(run.folder), data.eval_records, console).scores
+    assert scores is not None  # The rows have labels.
     return {
         **counted,
         "bytes": written,
