@@ -260,10 +260,10 @@ def test_nf4_as_transformers_is_told() -> None:
 
 
 def test_the_estimate_counts_bytes() -> None:
-    model = tiny("yuan", torch.float32)
+    model = tiny("yuan", torch.float32).requires_grad_(False)
     options = {"dtype": torch.float32, "batch_size": 1, "length": 4, "answer_length": 1}
     before = memory.estimate(model, **options)
     quantize(model)
     after = memory.estimate(model, **options)
     inside = sum(layer.weight.numel() for layer in quantized(model).values())
-    assert before.weights - after.weights == 3 * inside and before.activations == after.activations
+    assert before.weights - after.weights == 3 * inside > 0 and before.activations == after.activations

@@ -29,7 +29,7 @@ def test_every_run_is_a_config_and_differs_by_its_method_alone() -> None:
         method.name: build_as(Config, stage.config_of(study, method, method.rates[0], 1, FILES, {}))
         for method in study.methods
     }
-    assert len(configs) == len(study.methods) >= 16
+    assert len(configs) == len(study.methods) >= 17
     assert {config.method for config in configs.values()} == set(Config.model_fields["method"].annotation.__args__)
     fields = {"learning_rate", "seed"}
     assert len({config.train.model_dump_json(exclude=fields) for config in configs.values()}) == 1
