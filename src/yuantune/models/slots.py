@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 NAME = "yuantune_slots"
 _FIRST_ROOM = 64
-"""Tokens of a row that there is room for at first; the room grows by half."""
+"""Tokens of a row that there is room for at first; the room grows by an eighth, or by half of this."""
 _FEW = 0.5
 """Where a lesser share of the rows has several new tokens, these attend apart: one token a row is not padded to as
 many as the longest has, and only their keys and values are read twice."""
@@ -283,7 +283,7 @@ class Slots:
                 rows, heads, room, width = each.shape
                 if rows < self.rows or room < tokens:
                     more_rows = rows if rows >= self.rows else max(self.rows, 2 * rows)
-                    more_room = room if room >= tokens else max(tokens, room + room // 2)
+                    more_room = room if room >= tokens else max(tokens, room + max(room // 8, _FIRST_ROOM // 2))
                     held[layer] = each.new_zeros(more_rows, heads, more_room, width)
                     held[layer][:rows, :, :room] = each
 
