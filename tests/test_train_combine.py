@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 import yuantune
@@ -51,6 +53,16 @@ def test_what_is_refused(runs: dict[str, Path], tmp_path: Path, monkeypatch: pyt
     refused(RunError, "(?s)trained by bottleneck; only lora and ia3.*trained by ia3, ", "lora", "houlsby", "ia3")
     refused(ConfigError, "1 for 2 runs", "lora", "lora", weights=[1.0])
     refused(ConfigError, "DoRA's lengths", "lora", "lora-dora")
+    file = next((runs["ia3"] / "adapter").glob("*.safetensors"))
+    whole = load_file(file)
+    missing = sorted(whole)[0]
+    save_file({name: value for name, value in whole.items() if name != missing}, file, metadata={"format": "pt"})
+    shutil.copytree(runs["ia3"], tmp_path / "cut")
+    save_file(whole, file, metadata={"format": "pt"})
+    runs["cut"] = tmp_path / "cut"
+    refused(RunError, "cut.* is not whole: it lacks", "ia3", "cut")
+    (tmp_path / "cut" / "adapter" / file.name).write_bytes(file.read_bytes()[:-40])
+    refused(RunError, "(?s)damaged or incomplete", "ia3", "cut")
 
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")

@@ -88,14 +88,17 @@ def measure(
     results = []
     for method, rows, seed, more in jobs:
         place, rate = folder / RUNS / f"{method.name}-{rows}-{seed}", rates[method.name]
+        tree = config_of(study, method, rate, seed, {"train": str(train), "eval": str(dev)}, more)
         if not (place / RESULT).is_file():
             note(f"{method.what}: {rows} rows, seed {seed}, learning rate {rate:g}")
-            tree = config_of(study, method, rate, seed, {"train": str(train), "eval": str(dev)}, more)
             done = in_process("recipes.yuan2_mini.methods", json.dumps({"folder": str(place), "config": tree}))
             if "error" in done:
                 raise WorkFailed(f"{method.what}, {rows} rows, seed {seed}: {done['error']}")
-            write_text(place / RESULT, json.dumps({"rows": rows, "seed": seed, "rate": rate, **done}) + "\n")
+            found = {"rows": rows, "seed": seed, "rate": rate, **done}
+            write_text(place / RESULT, json.dumps({**found, "config": tree}) + "\n")
         kept = json.loads((place / RESULT).read_text(encoding="utf-8"))
+        if kept.pop("config") != tree:
+            raise ConfigError(f"{place} holds a run of other options", hint="remove it: it is then run anew")
         results.append({"name": method.name, "what": method.what, **kept})
     return results
 

@@ -32,7 +32,9 @@ def export(
     gguf: Annotated[
         bool, typer.Option("--gguf", help="model.gguf and a Modelfile, for llama.cpp and Ollama: beside, or alone.")
     ] = False,
-    quantize: Annotated[str, typer.Option(help="Format of the GGUF file's weights: f32, f16, bf16, q8_0.")] = "f16",
+    quantize: Annotated[
+        str | None, typer.Option(help="Format of the GGUF file's weights: f32, f16 (default), bf16, q8_0.")
+    ] = None,
     output: Annotated[
         Path | None, typer.Option(help="Folder to write (default: RUN-merged; RUN-gguf with --gguf alone).")
     ] = None,
@@ -53,6 +55,10 @@ def export(
             "say what to export: --merge puts the adapter into the base's weights, --gguf writes the merged model "
             "as one file for llama.cpp and Ollama"
         )
+    if quantize is not None and not gguf:
+        raise ConfigError("--quantize is the format of a GGUF file", hint="say --gguf too, or --dtype for --merge")
+    if dtype != "auto" and not merge:
+        raise ConfigError("--dtype is the format of the merged folder", hint="say --merge too, or --quantize")
     records = _records(run, data, rows)
     target = output or run.with_name(f"{run.resolve().name}-{'merged' if merge else 'gguf'}")
     with _tensors() as on_tensor:
@@ -63,7 +69,7 @@ def export(
             dtype=dtype,
             model=model,
             device_map=device_map,
-            gguf=quantize if gguf else None,
+            gguf=(quantize or "f16") if gguf else None,
             plain=merge,
             on_tensor=on_tensor,
         )

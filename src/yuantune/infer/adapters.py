@@ -2,7 +2,7 @@
 
 A run brings its adapter, its prompt and its options; the base is that of all of them. Before a run answers, its
 adapter is put on the base (`yuantune.methods.switch`), which moves references and computes nothing: the answers are
-those that it gives alone.
+those that it gives alone, beside the weights (`load(run, merge=False)`).
 """
 
 from __future__ import annotations

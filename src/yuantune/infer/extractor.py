@@ -23,6 +23,7 @@ from yuantune.infer.constraint import Form, form_of
 from yuantune.infer.engine import Answer, Edit, Question, answer
 from yuantune.infer.schema import SchemaForm, schema_form
 from yuantune.infer.windows import Window, merged, windows
+from yuantune.models.probe import inner
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -315,20 +316,27 @@ def load(
 ) -> Extractor:
     """The extractor of a run folder (or of an adapter or checkpoint folder in it).
 
-    `model` names the base model where it is not found under its own name any more; the others go over the
-    run's options of the model. Template and special tokens are
-    the saved ones; base model and tokenizer must be those of the training. A model
-    that was trained in full brings its own weights and tokenizer and needs no base. `merge` puts an adapter into
-    the base's weights, in memory, where that is faster and loses nothing: the method can, and they are float32 or
-    finer. Raises RunError for a folder that holds no trained model, ModelError where the base differs."""
+    `model` names the base model where it is not found under its own name any more; the others go over the run's
+    options of the model. Template and special tokens are the saved ones; base model and tokenizer must be those of
+    the training. A model that was trained in full brings its own weights and tokenizer and needs no base. `merge`
+    puts an adapter into the base's weights, in memory, where the method can and they are float32 or finer, never
+    quantised: it answers faster, and the same up to rounding. Raises RunError for a folder that holds no trained
+    model, ModelError where the base differs."""
     from yuantune.methods import METHODS
 
+    folder = Path(run)
     tuned, template, card = open_run(
-        Path(run), model=model, device_map=device_map, dtype=dtype, int8_products=int8_products
+        folder, model=model, device_map=device_map, dtype=dtype, int8_products=int8_products
     )
     put = METHODS[card.method].merge
     if merge and not isinstance(put, str) and _holds_update(tuned, card):
-        tuned = put(tuned)
+        try:
+            tuned = put(tuned)
+        except ValueError as error:  # PEFT's, for an update that is no number.
+            raise RunError(
+                f"the trained weights of {folder} are no weights: {error}",
+                hint=_other_weights(folder, folder / METHODS[card.method].FOLDER),
+            ) from error
     return Extractor(tuned, template, **card.generate)
 
 
@@ -354,7 +362,7 @@ def open_run(
         raise RunError(f"{folder} was trained by the method {card.method}, which this version of yuantune lacks")
     method = METHODS[card.method]
     weights = folder / method.FOLDER if (folder / method.FOLDER).is_dir() else folder
-    _check_weights(folder, weights)
+    check_weights(folder, weights)
     base = model or card.base["name"]
     alone = not method.NEEDS_BASE and (weights / "tokenizer_config.json").is_file()
     if not alone:
@@ -389,13 +397,20 @@ def open_run(
 
 
 def _holds_update(model: PreTrainedModel, card: Card) -> bool:
-    """Whether the base's weights are of a format that holds an update as finely as the adapter does."""
+    """Whether the base's weights hold an update as finely as the adapter does, and for its layers alone: where the
+    head is trained and is one weight with the embedding, the update would change both."""
     import torch
 
+    base = inner(model)
+    ends = [base.get_input_embeddings(), base.get_output_embeddings()]
+    tuned = any(hasattr(each, "get_base_layer") for each in ends)
+    first, last = (each.get_base_layer() if hasattr(each, "get_base_layer") else each for each in ends)
+    if tuned and last is not None and first.weight is last.weight:
+        return False
     return model.dtype in (torch.float32, torch.float64) and card.model.get("quantization", "none") == "none"
 
 
-def _check_weights(folder: Path, weights: Path) -> None:
+def check_weights(folder: Path, weights: Path) -> None:
     """Raises RunError where there are none, or where a file of them is cut short."""
     from yuantune.models.folder import damage, weight_files
 

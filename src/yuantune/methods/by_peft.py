@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,13 +32,25 @@ def load(load_model: Callable[[Path | None], PreTrainedModel], folder: Path) -> 
     Raises RunError where the file lacks weights of it: PEFT would answer with what they are made as."""
     from peft import PeftModel
 
+    base = load_model(None)
+    with all_there(folder):
+        return keep_whole(PeftModel.from_pretrained(base, str(folder)))
+
+
+@contextmanager
+def all_there(folder: Path) -> Iterator[None]:
+    """Within, PEFT reads the adapter in `folder`. Raises RunError where the file lacks weights of it."""
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message=_MISSING)
         try:
-            return keep_whole(PeftModel.from_pretrained(load_model(None), str(folder)))
+            yield
         except UserWarning as warning:
-            what = str(warning).removeprefix(_MISSING).strip(" :.[]")
-            raise RunError(f"{folder / WEIGHTS_FILE} is not whole: it lacks {what}", hint="train again") from None
+            raise incomplete(folder, str(warning).removeprefix(_MISSING).strip(" :.[]")) from None
+
+
+def incomplete(folder: Path, what: str) -> RunError:
+    """That the adapter in `folder` lacks weights."""
+    return RunError(f"{folder / WEIGHTS_FILE} is not whole: it lacks {what}", hint="train again")
 
 
 def switch(base: PreTrainedModel, folder: Path) -> Switch:

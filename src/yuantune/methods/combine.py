@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from yuantune.errors import ConfigError, Problem, nearest
-from yuantune.methods.by_peft import CONFIG_FILE
+from yuantune.methods.by_peft import CONFIG_FILE, all_there, incomplete
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -49,13 +49,16 @@ def combine(
 
     `rank` is that of `svd` and the like (default: the highest of the given), `density` the share of numbers that
     thinning leaves; what it draws comes from torch's random state. Raises ConfigError with everything that keeps
-    these adapters from being combined so."""
+    these adapters from being combined so, RunError for one whose file lacks weights."""
     from peft import PeftModel
 
     names = [f"part{number}" for number in range(len(folders))]
-    tuned = PeftModel.from_pretrained(base, str(folders[0]), adapter_name=names[0])
+    with all_there(folders[0]):
+        tuned = PeftModel.from_pretrained(base, str(folders[0]), adapter_name=names[0])
     for name, folder in zip(names[1:], folders[1:], strict=True):
-        tuned.load_adapter(str(folder), adapter_name=name)
+        found = tuned.load_adapter(str(folder), adapter_name=name)
+        if found.missing_keys:
+            raise incomplete(folder, ", ".join(found.missing_keys))
     if method == "ia3":
         return _mean_of_scales(tuned, names, folders, weights)
     found = {name: dict(_factors(tuned, name)) for name in names}

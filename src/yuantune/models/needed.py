@@ -1,7 +1,8 @@
 """The last decoder layer for the tokens that something is predicted from: what it gives elsewhere nobody reads.
 
 Keys and values are needed of every token; queries, and what follows the attention, its output projection and the
-MLP, are not. In a batch of prompts and answers that is most of them.
+MLP, are not. In a batch of prompts and answers that is most of them, and in a step of answering most of the
+prompts that come in.
 
 Shapes: T tokens of the batch, laid flat, S of them needed, D hidden size.
 """

@@ -39,8 +39,8 @@ NAME = "yuantune_slots"
 _FIRST_ROOM = 64
 """Tokens of a row that there is room for at first; the room grows by an eighth, or by half of this."""
 _FEW = 0.5
-"""Where a lesser share of the rows has several new tokens, these attend apart: one token a row is not padded to as
-many as the longest has, and only their keys and values are read twice."""
+"""Where no greater share of the rows has several new tokens, these attend apart: one token a row is not padded to
+as many as the longest has, and only their keys and values are read twice."""
 
 
 @dataclass(frozen=True, slots=True)

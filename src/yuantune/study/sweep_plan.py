@@ -253,6 +253,8 @@ def _refused(problems: list[Problem]) -> ConfigError:
 
 def _means_something(name: str, config: Config) -> bool:
     section = name.partition(".")[0]
+    if name == "model.int8_products":
+        return config.model.quantization == "int8"
     return section not in METHODS or section == config.method
 
 

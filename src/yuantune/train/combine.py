@@ -19,7 +19,7 @@ from yuantune.data.strict_json import parse_json
 from yuantune.data.writing import obstacle, write_text
 from yuantune.errors import ConfigError, Problem, RunError, WorkFailed
 from yuantune.infer.adapters import differences
-from yuantune.infer.extractor import open_run
+from yuantune.infer.extractor import check_weights, open_run
 from yuantune.methods import METHODS
 from yuantune.methods.card import CARD_FILE, Card, read_card
 from yuantune.train import checkpoint as checkpoints
@@ -79,6 +79,9 @@ def combine_runs(
         )
     how = check_how(method, how, chosen)
     _check_output(output)
+    folders = [weights_of(run, card) for run, card in zip(runs, cards, strict=True)]
+    for run, folder in zip(runs, folders, strict=True):
+        check_weights(run, folder)
 
     def base_alone(_: Any, load_base: Any, __: Path) -> PreTrainedModel:
         base: PreTrainedModel = load_base(None)
@@ -86,7 +89,6 @@ def combine_runs(
 
     base, template, _ = open_run(runs[0], model=model, device_map=device_map, attach=base_alone)
     torch.manual_seed(seed)
-    folders = [weights_of(run, card) for run, card in zip(runs, cards, strict=True)]
     tuned, apart = combine(base, folders, chosen, method=method, how=how, rank=rank, density=density)
     if how == "cat" and not apart <= _ROUNDING:
         raise WorkFailed(

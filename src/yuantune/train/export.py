@@ -125,6 +125,7 @@ def export_merged(
                 _plain(card, dtype, output).save(beside)
                 read_back = load_model(str(beside), dtype=dtype, device_map=str(whole.device))
                 written = _difference(expected, _logits(read_back, extractor.template, records))
+                del read_back
             if exporter is not None:
                 # `whole`, its buffers too, may have been rounded to `dtype`.
                 into = load_model(str(beside), dtype=exact, device_map=str(whole.device)) if plain else whole
@@ -151,7 +152,12 @@ def _by_integers(card: Card, extractor: Extractor, records: Sequence[Record]) ->
     """The logits of the run as it answers on this machine, where that is by integer products; else None."""
     layers = quantized(extractor.model).values()
     device = str(extractor.model.device)
-    if not layers or not integer_products(card.model.get("int8_products", "auto"), device):
+    # A GPU has no integer products of ours: it exports what a CPU has trained all the same.
+    if (
+        not layers
+        or not device.startswith("cpu")
+        or not integer_products(card.model.get("int8_products", "auto"), device)
+    ):
         return None
     for layer in layers:
         layer.integer = True
