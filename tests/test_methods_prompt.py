@@ -117,6 +117,17 @@ def test_groups_and_padded_rows_learn_what_each_row_alone_does(kind: str, case: 
     assert_same(found, expected)
 
 
+def test_the_tokens_of_a_tuned_prefix_go_ways_of_their_own() -> None:
+    """All zero, each would have the gradient of the others."""
+    torch.manual_seed(0)
+    method, options = CASES["prefix"]
+    model = METHODS[method].apply(tiny("llama"), options).double()
+    weight_PK = model.prompt_encoder["default"].embedding.weight
+    assert 0 < float(weight_PK.detach().abs().max()) < 0.2
+    (slope_PK,) = torch.autograd.grad(loss_of(model, lay_out(typical(), least=1)), weight_PK)
+    assert float((slope_PK[0] - slope_PK[1]).abs().max()) > 0
+
+
 def vars_of(example: Any) -> dict[str, Any]:
     return {name: getattr(example, name) for name in example.__slots__}
 

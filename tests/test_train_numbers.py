@@ -217,6 +217,15 @@ def test_a_gradient_of_nothing_but_zeros(tmp_path: Path) -> None:
         watch.look()
 
 
+def test_what_changes_alike_in_pairs_has_changed() -> None:
+    model = torch.nn.Linear(4, 2, bias=False)
+    torch.nn.init.zeros_(model.weight)
+    before = fingerprint(model)
+    with torch.no_grad():
+        model.weight += torch.tensor([0.25, -0.5, 0.125, 3.0])
+    assert fingerprint(model) != before
+
+
 def test_weights_that_do_not_move(tmp_path: Path) -> None:
     run = run_of(tmp_path / "run", steps=12)
     run.args.learning_rate = 1e-300

@@ -159,8 +159,8 @@ class PromptTuningSection(PromptSection):
 class PrefixTuningSection(PromptSection):
     """Prefix tuning by PEFT (method: prefix_tuning): keys and values before every layer's own."""
 
-    init_weights: Literal["zero"] | None = "zero"
-    """How they begin: zero, or null for random numbers, which disturb the model at first."""
+    init_weights: Literal["near_zero"] | None = "near_zero"
+    """How they begin: near_zero, or null for random numbers of length one, which disturb the model at first."""
     prefix_projection: bool = False
     """Learn them through a network of two layers, which is left out when the adapter is used."""
     encoder_hidden_size: int | None = Field(default=None, gt=0)

@@ -140,10 +140,12 @@ class Watch:
 
 
 def fingerprint(model: nn.Module) -> list[int]:
-    """A number for each trained tensor that changes with any bit of it, all fetched at once."""
+    """Two numbers for each trained tensor, of which one changes with any bit of it, all fetched at once. The first
+    is an exclusive or, which does not see what changes alike in pairs; the second is a sum."""
     weights = [_here(weight) for _, weight in _trained(model)]
     hashes = [torch.hash_tensor(weight).view(torch.int64) for weight in weights]
-    return [int(each) for each in torch.stack(hashes).tolist()]
+    sums = [weight.float().square().sum().view(torch.int32).long() for weight in weights]
+    return [int(each) for each in torch.stack([*hashes, *sums]).tolist()]
 
 
 def check_weights(model: nn.Module, step: int) -> None:
