@@ -21,7 +21,13 @@ from yuantune.pretrain_config import PretrainConfig
 from yuantune.train.checkpoint import examine, read_marker
 from yuantune.train.pretrain import pretrain
 
-TRAIN = "import sys, yuantune; yuantune.fine_tune(yuantune.load_config(sys.argv[1]))"
+TRAIN = """
+import atexit, sys, yuantune
+import torch.distributed as group
+atexit.register(lambda: print("in the group at the end:", group.is_initialized(), file=sys.stderr))
+yuantune.fine_tune(yuantune.load_config(sys.argv[1]))
+assert group.is_initialized()
+"""
 
 PRETRAIN = """
 import sys
@@ -77,6 +83,7 @@ def test_two_processes_are_one_with_twice_the_batch(tmp_path: Path, yuan_folder:
     for rank, (code, err) in enumerate(train_in_two(tmp_path / "two.yaml")):
         assert code == 0, err
         assert ("trainable params" in err) == (rank == 0)
+        assert "in the group at the end: False" in err
 
     one, two = tmp_path / "one", tmp_path / "two"
     assert [each.problems for each in examine(two)] == [[], []]

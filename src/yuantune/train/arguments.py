@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from typing import Any
 
@@ -63,9 +64,20 @@ def make_arguments(output_dir: str, device_map: str, options: dict[str, Any]) ->
         )
     except (ValueError, RuntimeError, ImportError) as error:
         raise ConfigError(f"the train section: {error}") from None
+    if args.world_size > 1:
+        atexit.register(_leave_group)
     # One process, one device: where it sees several GPUs, the Trainer would split its batches over all of them.
     args._n_gpu = min(args.n_gpu, 1)
     return args
+
+
+def _leave_group() -> None:
+    """Take leave of the other processes before this one ends: threads that still serve the group then would abort
+    it, and a finished run have the exit code of a crash."""
+    import torch.distributed as group
+
+    if group.is_available() and group.is_initialized():
+        group.destroy_process_group()
 
 
 def keep_activations(args: Any, kept: bool) -> None:
