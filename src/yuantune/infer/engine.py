@@ -234,8 +234,11 @@ def _in_slots(
             rows.append(row)
         while not parked and waiting and len(rows) < batch_size and (fresh < FRESH_TOKENS or not rows):
             index = waiting.pop()
-            longest = len(questions[index].ids) - len(prefix) + limits[index]  # The next ones are no shorter.
-            if rows and (len(rows) + 1) * longest * (slots.bytes_per_token or memory) > memory:
+            most = sum(
+                len(questions[each].ids) - len(prefix) + limits[each]
+                for each in [*(row.index for row in rows), index]
+            )
+            if rows and most * (slots.bytes_per_token or memory) > memory:
                 waiting.append(index)  # When there is room again, or it is known how much a token takes.
                 break
             question = questions[index]

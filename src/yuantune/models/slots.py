@@ -1,8 +1,9 @@
 """Answers that grow side by side: keys and values of many rows, behind one prefix that all of them share.
 
 A step computes what is new, of all rows together, as one flat row of tokens: nothing is padded but the attention
-itself, and a row may give one token or a hundred. Each row's keys and values lie in a slot of their own and are
-written in place; those of the prefix exist once. What a row was given on trial is taken back by not counting it.
+itself, and a row may give one token or a hundred. Each row's keys and values lie in pages of its own
+(`yuantune.models.pages`); those of the prefix exist once. What a row was given on trial is taken back by not
+counting it.
 
 It works through transformers' `AttentionInterface`, so for every model that attends like Llama; Yuan2's filter is
 told each token's predecessor, whose state is kept for each row.
@@ -14,7 +15,6 @@ M = D/2, V vocabulary.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -28,6 +28,7 @@ from transformers.cache_utils import Cache
 from yuantune.errors import ModelError
 from yuantune.models.grouped import branches
 from yuantune.models.needed import only_these
+from yuantune.models.pages import Pages, Span
 from yuantune.models.probe import accepts, attending_by, configs_of, inner
 from yuantune.models.virtual import root_of
 from yuantune.models.yuan2.cache import YuanCacheLayer
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 NAME = "yuantune_slots"
-_FIRST_ROOM = 64
-"""Tokens of a row that there is room for at first; the room grows by an eighth, or by half of this."""
 _FEW = 0.5
 """Where no greater share of the rows has several new tokens, these attend apart: one token a row is not padded to
 as many as the longest has, and only their keys and values are read twice."""
@@ -56,20 +55,18 @@ class Chunk:
 class _Block:
     """Rows that attend together: `token_RL` is where their new tokens stand in the step (0, where a row has none),
     `has_RL` whether there is one. `seen_RLT`: which of its row's own tokens each of them sees; None for rows that
-    hold nothing yet, whose own tokens are the new ones. `slot_R`: whose keys and values they read; None: those of
-    all rows, as they lie."""
+    hold nothing yet, whose own tokens are the new ones; `span`: the pages that they read."""
 
     token_RL: Tensor
     has_RL: Tensor
     seen_RLT: Tensor | None
-    slot_R: Tensor | None = None
+    span: Span | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """Where the new tokens of a step go: into which slot, and to which place in it."""
+    """Where the keys and values of a step's new tokens go, and how its rows attend."""
 
-    slot_N: Tensor
     place_N: Tensor
     blocks: tuple[_Block, ...]
 
@@ -86,8 +83,7 @@ class Slots:
         """Tokens before every row: virtual ones, and those of the prefix."""
         self._follows = False
         """Whether Yuan2's filter knows what a row's first token follows."""
-        self._keys: list[Tensor] = []
-        self._values: list[Tensor] = []
+        self._pages = Pages()
         self._prefix_keys: list[Tensor] = []
         self._prefix_values: list[Tensor] = []
         self._step: _Step | None = None
@@ -106,7 +102,7 @@ class Slots:
     @property
     def bytes_per_token(self) -> int:
         """What a token of a row keeps, once there has been one."""
-        return sum(2 * keys.shape[1] * keys.shape[3] * keys.element_size() for keys in self._keys)
+        return self._pages.bytes_per_token
 
     # ------------------------------------------------------------------------------------------------ the rows
     @torch.inference_mode()
@@ -132,8 +128,8 @@ class Slots:
         self.add()
         self.step([Chunk([0] * (count - len(prefix)) + list(prefix))], virtual_PD)
         self.keep([count])
-        for shared, own in ((self._prefix_keys, self._keys), (self._prefix_values, self._values)):
-            new = [each[0, :, :count].clone() for each in own]
+        own = [self._pages.of_row(layer, 0, count) for layer in range(len(self._pages.keys))]
+        for shared, new in zip((self._prefix_keys, self._prefix_values), zip(*own, strict=True), strict=True):
             shared[:] = [torch.cat(pair, 1) for pair in zip(shared, new, strict=True)] if shared else new
         for each in self._filters:
             each.begin = each.of_row(0)
@@ -145,6 +141,7 @@ class Slots:
     def add(self) -> int:
         """A further row, which holds the prefix; its number."""
         self.lengths.append(0)
+        self._pages.add_row()
         for each in self._filters:
             each.add_row()
         return self.rows - 1
@@ -162,14 +159,10 @@ class Slots:
     @torch.inference_mode()
     def remove(self, row: int) -> None:
         """Drop a row; the last row takes its number."""
-        last = self.rows - 1
-        if row != last:
-            count = self.lengths[last]
-            for held in (*self._keys, *self._values):
-                held[row, :, :count] = held[last, :, :count]
+        self._pages.remove_row(row)
         for each in self._filters:
             each.remove_row(row)
-        self.lengths[row] = self.lengths[last]
+        self.lengths[row] = self.lengths[-1]
         self.lengths.pop()
 
     # ------------------------------------------------------------------------------------------------ a step
@@ -181,12 +174,12 @@ class Slots:
         counts = [len(chunk.ids) for chunk in chunks]
         self._starts = [0, *accumulate(counts)][:-1]
         device = self.model.get_input_embeddings().weight.device
-        slots = [row for row, count in enumerate(counts) for _ in range(count)]
-        places = [self.lengths[row] + at for row, count in enumerate(counts) for at in range(count)]
-        place_N = torch.tensor(places, device=device)
-        self._make_room(max(places) + 1)
-        self._step = _Step(torch.tensor(slots, device=device), place_N, tuple(self._blocks(counts, device)))
-        total, before = len(slots), self._filters[0].history if self._filters else 0
+        each_row = list(zip(range(self.rows), self.lengths, counts, strict=True))
+        self._pages.make_room([length + count for _, length, count in each_row])
+        places = [place for row, length, count in each_row for place in self._pages.places(row, length, count)]
+        positions = [self._ahead + length + at for _, length, count in each_row for at in range(count)]
+        self._step = _Step(torch.tensor(places, device=device), tuple(self._blocks(counts, device)))
+        total, before = len(places), self._filters[0].history if self._filters else 0
         given: dict[str, Any] = {}
         if self._filters:
             given = {"past_key_values": self._cache, "parents": self._parents(counts, device)}
@@ -199,7 +192,7 @@ class Slots:
         with only_these(self.model, wanted_n, total), attending_by(NAME, self._configs):
             output = self.model(
                 **self._inputs([token for chunk in chunks for token in chunk.ids], virtual_PD, device),
-                position_ids=(place_N + self._ahead)[None],
+                position_ids=torch.tensor([positions], device=device),
                 # Attention takes no mask; of this shape, none is made.
                 attention_mask=torch.ones(1, 1, 1, 1, dtype=torch.bool, device=device).expand(
                     1, 1, total, before + total
@@ -247,11 +240,10 @@ class Slots:
         longest = max(counts[row] for row in rows)
         token_RL, has_RL = self._places(rows, counts, longest, device, skipped)
         first = [self.lengths[row] + skipped[row] for row in rows]
-        ends = max(at + counts[row] for at, row in zip(first, rows, strict=True) if counts[row])
+        span = self._pages.span(rows, device)
         last_RL = torch.tensor(first, device=device)[:, None] + torch.arange(longest, device=device)
-        seen_RLT = torch.arange(ends, device=device) <= last_RL[..., None]
-        slot_R = None if len(rows) == self.rows else torch.tensor(rows, device=device)
-        return _Block(token_RL, has_RL, seen_RLT, slot_R)
+        seen_RLT = torch.arange(span.tokens, device=device) <= last_RL[..., None]
+        return _Block(token_RL, has_RL, seen_RLT, span)
 
     def _places(
         self,
@@ -277,26 +269,12 @@ class Slots:
             parents += [before + start + at for at in range(count - 1)]
         return torch.tensor([parents], device=device)
 
-    def _make_room(self, tokens: int) -> None:
-        for held in (self._keys, self._values):
-            for layer, each in enumerate(held):
-                rows, heads, room, width = each.shape
-                if rows < self.rows or room < tokens:
-                    more_rows = rows if rows >= self.rows else max(self.rows, 2 * rows)
-                    more_room = room if room >= tokens else max(tokens, room + max(room // 8, _FIRST_ROOM // 2))
-                    held[layer] = each.new_zeros(more_rows, heads, more_room, width)
-                    held[layer][:rows, :, :room] = each
-
     # ------------------------------------------------------------------------------------------------ a layer
     def attend(self, layer: int, query_ANE: Tensor, key_KNE: Tensor, value_KNE: Tensor, scaling: float) -> Tensor:
         """Write the new keys and values of a layer; the attended tokens [N, A, E]."""
         step = self._step
         assert step is not None
-        for held, new_KNE in ((self._keys, key_KNE), (self._values, value_KNE)):
-            while len(held) <= layer:
-                room = max(_FIRST_ROOM, int(step.place_N.max()) + 1)
-                held.append(new_KNE.new_zeros(max(self.rows, 1), new_KNE.shape[0], room, new_KNE.shape[2]))
-            held[layer][step.slot_N, :, step.place_N] = new_KNE.transpose(0, 1)
+        self._pages.write(layer, step.place_N, key_KNE, value_KNE)
         attended_NAE = query_ANE.new_empty(query_ANE.shape[1], query_ANE.shape[0], value_KNE.shape[-1])
         for block in step.blocks:
             attended_RALE = self._block(layer, block, query_ANE, key_KNE, value_KNE, scaling)
@@ -308,15 +286,10 @@ class Slots:
     ) -> Tensor:
         query_RALE = branches(query_ANE, block.token_RL)
         prefix = (self._prefix_keys[layer], self._prefix_values[layer]) if self._ahead else None
-        if block.seen_RLT is None:
+        if block.span is None or block.seen_RLT is None:
             new = (branches(key_KNE, block.token_RL), branches(value_KNE, block.token_RL))
             return _read(query_RALE, *new, prefix, scaling)
-        tokens = block.seen_RLT.shape[-1]
-        key_RKTE, value_RKTE = (
-            held[: self.rows, :, :tokens] if block.slot_R is None else held[block.slot_R, :, :tokens]
-            for held in (self._keys[layer], self._values[layer])
-        )
-        return _go_on(query_RALE, key_RKTE, value_RKTE, block.seen_RLT, prefix, scaling)
+        return self._pages.attend(layer, block.span, query_RALE, block.seen_RLT, prefix, scaling)
 
 
 def _read(
@@ -336,39 +309,6 @@ def _read(
         seen_LT = torch.ones(longest, total, dtype=torch.bool, device=query_RALE.device)
         options["attn_mask"] = seen_LT.tril(total - longest)
     return F.scaled_dot_product_attention(query_RALE, key_RKLE, value_RKLE, **options)
-
-
-def _go_on(
-    query_RALE: Tensor,
-    key_RKTE: Tensor,
-    value_RKTE: Tensor,
-    seen_RLT: Tensor,
-    prefix: tuple[Tensor, Tensor] | None,
-    scaling: float,
-) -> Tensor:
-    """Rows that go on: few queries over many keys, so scores and sums are two products each, and the prefix is read
-    once for all rows."""
-    rows, heads, longest, width = query_RALE.shape
-    shared = key_RKTE.shape[1]
-    query_RKQE = query_RALE.reshape(rows, shared, heads // shared * longest, width) * scaling
-    scores_RKGLT = (query_RKQE @ key_RKTE.transpose(-1, -2)).unflatten(2, (-1, longest))
-    scores_RKGLT = scores_RKGLT.masked_fill(~seen_RLT[:, None, None], -math.inf)
-    if prefix is None:
-        weights_RKQT = _softmax(scores_RKGLT).flatten(2, 3)
-        return (weights_RKQT @ value_RKTE).view(rows, heads, longest, -1)
-    key_KPE, value_KPE = prefix
-    count = key_KPE.shape[1]
-    over_prefix_KQP = query_RKQE.transpose(0, 1).flatten(1, 2) @ key_KPE.transpose(-1, -2)
-    over_prefix_RKGLP = over_prefix_KQP.view(shared, rows, -1, longest, count).transpose(0, 1)
-    weights = _softmax(torch.cat((over_prefix_RKGLP, scores_RKGLT), -1)).flatten(2, 3)
-    of_prefix_KQP = weights[..., :count].transpose(0, 1).flatten(1, 2)
-    summed_RKQE = (of_prefix_KQP @ value_KPE).unflatten(1, (rows, -1)).transpose(0, 1)
-    return (summed_RKQE + weights[..., count:] @ value_RKTE).reshape(rows, heads, longest, -1)
-
-
-def _softmax(scores: Tensor) -> Tensor:
-    """At least in float32, back in the type of the scores."""
-    return scores.softmax(-1, dtype=torch.promote_types(scores.dtype, torch.float32)).to(scores.dtype)
 
 
 class _Filter(YuanCacheLayer):
