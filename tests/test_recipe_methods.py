@@ -11,6 +11,7 @@ from recipes.yuan2_mini import methods as stage
 
 from yuantune.config import Config
 from yuantune.config_file import build_as
+from yuantune.data.readers import read
 from yuantune.data.record import Record, Source, row_of
 from yuantune.data.template import load_template
 from yuantune.data.writing import write_rows
@@ -63,9 +64,9 @@ def test_what_is_done_is_not_done_again(resumener: Path, tmp_path: Path, monkeyp
     monkeypatch.setattr(stage, "chosen_rate", lambda *args: 0.5)
     study = stage.study(["lora", "ia3"])
     with pytest.raises(WorkFailed, match="seed 2: it is late"):
-        stage.measure(study, resumener, tmp_path / "work", lambda text: None)
+        stage.measure(study, resumener, tmp_path / "work", lambda text: None, rows=["few", "whole"])
     Path(ran[-1]["folder"]).rmdir()
-    results = stage.measure(study, resumener, tmp_path / "work", lambda text: None)
+    results = stage.measure(study, resumener, tmp_path / "work", lambda text: None, rows=["few", "whole"])
     assert len(ran) == 1 + 7  # Three seeds each, and LoRA on the whole split; one failed at first.
     assert [(each["name"], each["rows"], each["seed"]) for each in results] == [
         ("lora", "few", 0), ("lora", "few", 1), ("lora", "few", 2),
@@ -74,6 +75,34 @@ def test_what_is_done_is_not_done_again(resumener: Path, tmp_path: Path, monkeyp
     limits = [build_as(Config, job["config"]).data.limit for job in ran]
     assert limits == [200] * 7 + [None]
     assert all(job["config"]["train"]["learning_rate"] == 0.5 for job in ran)
+
+
+def test_rows_under_names_that_say_nothing(
+    resumener: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs, swept = [], []
+    monkeypatch.setattr(stage, "in_process", lambda module, job: jobs.append(json.loads(job)) or _made(jobs[-1]))
+
+    def chosen(study: Any, method: Any, rows: stage.Rows, *others: Any) -> float:
+        swept.append([rows.faster * rate for rate in method.rates])
+        return swept[-1][0]
+
+    monkeypatch.setattr(stage, "chosen_rate", chosen)
+    study = stage.study(["lora"])
+    results = stage.measure(study, resumener, tmp_path / "work", lambda text: None, rows=["new"])
+    assert [(each["rows"], each["seed"]) for each in results] == [("new", seed) for seed in study.new["seeds"]]
+    assert swept == [[3 * rate for rate in study.methods[0].rates]]
+    config = build_as(Config, jobs[0]["config"])
+    assert (config.template, config.data.limit) == ("extract", 200)
+    labels = {name for each in read(config.data.eval[0].path) for name in each.labels or {}}
+    assert labels == set(study.new["names"].values())
+    with pytest.raises(ConfigError, match="no rows old"):
+        stage.measure(study, resumener, tmp_path / "work", lambda text: None, rows=["old"])
+
+
+def _made(job: dict[str, Any]) -> dict[str, Any]:
+    Path(job["folder"]).mkdir(parents=True)
+    return RESULT
 
 
 def test_the_table_shows_the_median_seed() -> None:

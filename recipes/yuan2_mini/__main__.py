@@ -192,15 +192,19 @@ def methods(
     to: Work,
     resumener: Annotated[Path | None, typer.Option(help="Folder with ResumeNER's train and dev files.")] = None,
     only: Annotated[list[str] | None, typer.Option(help="Only this method of methods.yaml; several times.")] = None,
-    whole: Annotated[bool, typer.Option(help="Train on the whole split, too, what methods.yaml says.")] = True,
+    rows: Annotated[
+        list[str] | None,
+        typer.Option(help="Of few, whole and new (methods.yaml); several times; else all of them."),
+    ] = None,
 ) -> None:
     """Measure every method by methods.yaml, each with its best rate. Hours; what is done is not done again."""
     from recipes.yuan2_mini import methods as stage
 
-    results = stage.measure(stage.study(only or []), resumener, to / METHODS, _say, whole=whole)
-    for rows in ("few", "whole"):
-        if lines := stage.table(results, rows):
-            typer.echo(f"\n{stage.markdown(lines)}")
+    chosen = rows or ["few", "whole", "new"]
+    results = stage.measure(stage.study(only or []), resumener, to / METHODS, _say, rows=chosen)
+    for name in chosen:
+        if lines := stage.table(results, name):
+            typer.echo(f"\n{name} rows\n\n{stage.markdown(lines)}")
 
 
 @app.command(name="all")

@@ -2,8 +2,9 @@
 
 A method's learning rate is chosen by a sweep of its own, as long for each, on a fixed tenth of ResumeNER's train
 rows. With it, it then learns from the first rows of the train split with several seeds, some methods from all of
-it; the dev rows are answered once a run. Each of these runs is a process of its own, `python -m
-recipes.yuan2_mini.methods JOB`, so that its peak memory is its own. What is done is not done again."""
+it; and, with a rate chosen anew, from the same first rows under names of types that say nothing (`new`). The dev
+rows are answered once a run. Each of these runs is a process of its own, `python -m recipes.yuan2_mini.methods
+JOB`, so that its peak memory is its own. What is done is not done again."""
 
 from __future__ import annotations
 
@@ -52,6 +53,7 @@ class Study:
     common: dict[str, Any]
     few: dict[str, Any]
     whole: dict[str, Any]
+    new: dict[str, Any]
     methods: tuple[Measured, ...]
 
 
@@ -65,42 +67,88 @@ def study(names: Sequence[str] = ()) -> Study:
     return Study(methods=tuple(each for each in methods if not names or each.name in names), **tree)
 
 
-def measure(
-    study: Study, resumener: Path | None, folder: Path, note: Callable[[str], None], *, whole: bool = True
-) -> list[dict[str, Any]]:
-    """Choose each method's rate, train with it, and give one result a run; all of it is kept in `folder`. Without
-    `whole`, on the first rows of the train split alone.
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What methods learn from: `parts` of the train rows, to choose a rate by, and the rows of the runs; `more`
+    options for these."""
 
-    Raises WorkFailed where a run fails."""
-    folder.mkdir(parents=True, exist_ok=True)
-    train, dev = data_files("resumener", resumener, folder, choose=False)
+    name: str
+    seeds: tuple[int, ...]
+    parts: tuple[Path, Path]
+    files: tuple[Path, Path]
+    limit: dict[str, Any]
+    more: dict[str, Any]
+    rates: str
+    """Where sweeps lie: rows that share them share the rates, too."""
+    faster: float = 1.0
+    """How many times as high a method's rates are."""
+
+    @property
+    def data(self) -> dict[str, str]:
+        """The files, as a config names them."""
+        return {"train": str(self.files[0]), "eval": str(self.files[1])}
+
+
+def rows_of(study: Study, resumener: Path | None, folder: Path) -> dict[str, Rows]:
+    """The rows by their names, written into `folder`."""
+    renamed = folder / "new"
+    renamed.mkdir(parents=True, exist_ok=True)
+    names: dict[str, str] = study.new["names"]
     parts = data_files("resumener", resumener, folder, choose=True)
-    rates = {}
-    for method in study.methods:
-        note(f"{method.what}: which learning rate")
-        rates[method.name] = chosen_rate(study, method, parts, folder / RATES / method.name)
-    jobs = [
-        (method, "few", seed, {"data": {"limit": study.few["rows"]}})
-        for method in study.methods
-        for seed in study.few["seeds"]
-    ]
-    jobs += [(method, "whole", 0, {"train": study.whole}) for method in study.methods if method.whole and whole]
+    files = data_files("resumener", resumener, folder, choose=False)
+    new_parts = data_files("resumener", resumener, renamed, choose=True, names=names)
+    new_files = data_files("resumener", resumener, renamed, choose=False, names=names)
+    first: dict[str, Any] = {"data": {"limit": study.few["rows"]}}
+    new: dict[str, Any] = {"data": {"limit": study.new["rows"]}, "template": study.new["template"]}
+    seeds, new_seeds = tuple(study.few["seeds"]), tuple(study.new["seeds"])
+    return {
+        "few": Rows("few", seeds, parts, files, first, first, RATES),
+        "whole": Rows("whole", (0,), parts, files, first, {"train": study.whole}, RATES),
+        "new": Rows("new", new_seeds, new_parts, new_files, new, new, f"{RATES}-new", study.new["rates"]),
+    }
+
+
+def measure(
+    study: Study,
+    resumener: Path | None,
+    folder: Path,
+    note: Callable[[str], None],
+    *,
+    rows: Sequence[str] = ("few", "whole", "new"),
+) -> list[dict[str, Any]]:
+    """Choose each method's rate, train with it, and give one result a run; all of it is kept in `folder`.
+
+    Raises WorkFailed where a run fails, ConfigError for `rows` of another name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    known = rows_of(study, resumener, folder)
+    if unknown := [name for name in rows if name not in known]:
+        raise ConfigError(f"no rows {', '.join(unknown)}", hint=f"there are: {', '.join(known)}")
     results = []
-    for method, rows, seed, more in jobs:
-        place, rate = folder / RUNS / f"{method.name}-{rows}-{seed}", rates[method.name]
-        tree = config_of(study, method, rate, seed, {"train": str(train), "eval": str(dev)}, more)
-        if not (place / RESULT).is_file():
-            note(f"{method.what}: {rows} rows, seed {seed}, learning rate {rate:g}")
-            done = in_process("recipes.yuan2_mini.methods", json.dumps({"folder": str(place), "config": tree}))
-            if "error" in done:
-                raise WorkFailed(f"{method.what}, {rows} rows, seed {seed}: {done['error']}")
-            found = {"rows": rows, "seed": seed, "rate": rate, **done}
-            write_text(place / RESULT, json.dumps({**found, "config": tree}) + "\n")
-        kept = json.loads((place / RESULT).read_text(encoding="utf-8"))
-        if kept.pop("config") != tree:
-            raise ConfigError(f"{place} holds a run of other options", hint="remove it: it is then run anew")
-        results.append({"name": method.name, "what": method.what, **kept})
+    for each in (known[name] for name in rows):
+        for method in study.methods:
+            if each.name != "whole" or method.whole:
+                rate = chosen_rate(study, method, each, folder, note)
+                results += [_result(study, method, each, rate, seed, folder, note) for seed in each.seeds]
     return results
+
+
+def _result(
+    study: Study, method: Measured, rows: Rows, rate: float, seed: int, folder: Path, note: Callable[[str], None]
+) -> dict[str, Any]:
+    """Of one run; it is kept beside it, and not run again."""
+    place = folder / RUNS / f"{method.name}-{rows.name}-{seed}"
+    tree = config_of(study, method, rate, seed, rows.data, rows.more)
+    if not (place / RESULT).is_file():
+        note(f"{method.what}: {rows.name} rows, seed {seed}, learning rate {rate:g}")
+        done = in_process("recipes.yuan2_mini.methods", json.dumps({"folder": str(place), "config": tree}))
+        if "error" in done:
+            raise WorkFailed(f"{method.what}, {rows.name} rows, seed {seed}: {done['error']}")
+        found = {"rows": rows.name, "seed": seed, "rate": rate, **done}
+        write_text(place / RESULT, json.dumps({**found, "config": tree}) + "\n")
+    kept = json.loads((place / RESULT).read_text(encoding="utf-8"))
+    if kept.pop("config") != tree:
+        raise ConfigError(f"{place} holds a run of other options", hint="remove it: it is then run anew")
+    return {"name": method.name, "what": method.what, **kept}
 
 
 def config_of(
@@ -122,19 +170,21 @@ def _put(tree: dict[str, Any], more: dict[str, Any]) -> None:
             tree[name] = copy.deepcopy(value)
 
 
-def chosen_rate(study: Study, method: Measured, parts: tuple[Path, Path], folder: Path) -> float:
+def chosen_rate(study: Study, method: Measured, rows: Rows, folder: Path, note: Callable[[str], None]) -> float:
     """The rate with the best F1 on the tenth, after as many rows and epochs as the table's runs have."""
     from yuantune.study.sweep import sweep
     from yuantune.sweep_config import SweepConfig
 
-    limit = {"data": {"limit": study.few["rows"]}}
-    tree = config_of(study, method, method.rates[0], 0, {"train": str(parts[0]), "eval": str(parts[1])}, limit)
-    train = build_as(Config, tree).train
-    steps = math.ceil(study.few["rows"] / train.per_device_train_batch_size) * train.num_train_epochs
-    tree["eval"] = {"every": round(steps), "rows": CHOSEN_ON}
-    options = {"train.learning_rate": list(method.rates)}
-    config = build_as(SweepConfig, {"output_dir": str(folder), "run": tree, "options": options})
-    best = sweep(config, resume=folder.is_dir()).standings[0]
+    note(f"{method.what}: which learning rate, {rows.name} rows")
+    place, rates = folder / rows.rates / method.name, [rows.faster * rate for rate in method.rates]
+    parts = {"train": str(rows.parts[0]), "eval": str(rows.parts[1])}
+    tree = config_of(study, method, rates[0], 0, parts, rows.limit)
+    config = build_as(Config, tree)
+    steps = math.ceil((config.data.limit or 0) / config.train.per_device_train_batch_size)
+    tree["eval"] = {"every": round(steps * config.train.num_train_epochs), "rows": CHOSEN_ON}
+    options = {"train.learning_rate": rates}
+    swept = build_as(SweepConfig, {"output_dir": str(place), "run": tree, "options": options})
+    best = sweep(swept, resume=place.is_dir()).standings[0]
     return float(best.options["train.learning_rate"])
 
 

@@ -9,7 +9,7 @@ import json
 import shutil
 import statistics
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,9 +64,11 @@ def chosen_on(records: Iterable[Record]) -> tuple[list[Record], list[Record]]:
     return split(once, fraction=TENTH, seed=_SPLIT_SEED)
 
 
-def data_files(data: str, resumener: Path | None, folder: Path, *, choose: bool) -> tuple[Path, Path]:
+def data_files(
+    data: str, resumener: Path | None, folder: Path, *, choose: bool, names: Mapping[str, str] | None = None
+) -> tuple[Path, Path]:
     """Rows to train on and rows to score on: the data's own, or, to choose by, its train rows in two parts. What
-    has to be written (parts, and rows whose codes get the template's names) is written into `folder`.
+    has to be written (parts, and rows whose codes get `names`, or else the template's) is written into `folder`.
 
     Raises ConfigError where the data is ResumeNER and `resumener` is no folder with it."""
     if data == "sample":
@@ -76,7 +78,7 @@ def data_files(data: str, resumener: Path | None, folder: Path, *, choose: bool)
             "ResumeNER is needed", hint="say where: --resumener FOLDER, as `yuantune data get` makes it"
         )
     else:
-        train, test = (_named(resumener / f"{part}.char.bmes", folder) for part in ("train", "dev"))
+        train, test = (_named(resumener / f"{part}.char.bmes", folder, names) for part in ("train", "dev"))
     if not choose:
         return train, test
     parts = folder / f"{data}-nine-tenths.jsonl", folder / f"{data}-tenth.jsonl"
@@ -85,10 +87,10 @@ def data_files(data: str, resumener: Path | None, folder: Path, *, choose: bool)
     return parts
 
 
-def _named(source: Path, folder: Path) -> Path:
-    """The rows with the names of types that the template has for the source's codes."""
+def _named(source: Path, folder: Path, names: Mapping[str, str] | None) -> Path:
+    """The rows with names of types in place of the source's codes."""
     target = folder / f"{source.name.partition('.')[0]}.jsonl"
-    convert(source, target, names=load_template("resume-ner").label_schema.codes, overwrite=True)
+    convert(source, target, names=names or load_template("resume-ner").label_schema.codes, overwrite=True)
     return target
 
 

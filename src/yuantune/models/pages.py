@@ -1,7 +1,8 @@
 """Keys and values of rows that grow side by side, in pages of a few tokens.
 
-A row takes a page when it needs one, and gives all of its pages back when it leaves: room for a long row is
-made for it alone (Kwon et al., "Efficient Memory Management for Large Language Model Serving with PagedAttention", 2023).
+A row takes a page when it needs one, and gives all of its pages back when it leaves: a long row makes no room
+beside its neighbours (Kwon et al., "Efficient Memory Management for Large Language Model Serving with
+PagedAttention", 2023).
 
 No key is copied to be read: scores are made page by page, as they lie, and only those are put together by rows.
 
