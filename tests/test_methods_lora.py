@@ -171,7 +171,7 @@ def test_what_fits_nothing_is_named(changes: dict[str, Any], expected: str) -> N
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"init_lora_weights": "eva"}, "eva begins with the layers' inputs"),
+        ({"init_lora_weights": "eva", "rank_pattern": {"q_proj": 4}}, "eva excludes rank_pattern"),
         ({"init_lora_weights": "pisa"}, "not 'pisa'"),
         (
             {"init_lora_weights": "pissa", "use_rslora": True, "alpha_pattern": {"q_proj": 4}},

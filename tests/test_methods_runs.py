@@ -25,6 +25,7 @@ QUIET = Console(quiet=True)
 METHODS: dict[str, dict[str, Any]] = {
     "lora-dora": {"method": "lora", "lora": {"r": 2, "use_dora": True, "layers_to_transform": [-1]}},
     "lora-pissa": {"method": "lora", "lora": {"r": 2, "init_lora_weights": "pissa", "lora_dropout": 0.0}},
+    "lora-eva": {"method": "lora", "lora": {"r": 2, "init_lora_weights": "eva"}},
     "lora-plus": {"method": "lora", "lora": {"r": 2, "loraplus_lr_ratio": 4.0, "modules_to_save": ["norm"]}},
     "houlsby": {"method": "bottleneck", "bottleneck": {"kind": "houlsby", "reduction_factor": 4, "dropout": 0.1}},
     "parallel": {"method": "bottleneck", "bottleneck": {"kind": "parallel", "scaling": 4.0, "layers": ["0-1"]}},

@@ -11,7 +11,7 @@ from yuantune.config_section import Section
 
 SEVEN_PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
-INITIALISATIONS = ("gaussian", "orthogonal", "pissa", "pissa_niter_4", "olora")
+INITIALISATIONS = ("gaussian", "orthogonal", "pissa", "pissa_niter_4", "olora", "eva")
 
 
 def _layers(value: list[int | str] | None) -> list[int | str] | None:
@@ -26,11 +26,6 @@ Layers = Annotated[list[int | str] | None, AfterValidator(_layers)]
 
 
 def _initialisation(value: bool | str) -> bool | str:
-    if value == "eva":
-        raise ValueError(
-            "lora.init_lora_weights: eva begins with the layers' inputs on the training data, which are not "
-            "computed before training; pissa and olora begin with the weights alone"
-        )
     if isinstance(value, str) and value not in INITIALISATIONS and not re.fullmatch(r"pissa_niter_\d+", value):
         raise ValueError(
             f"lora.init_lora_weights is true, false, or one of {', '.join(INITIALISATIONS)}, not {value!r}"
@@ -69,7 +64,9 @@ class LoraSection(MethodSection):
     init_lora_weights: Annotated[bool | str, AfterValidator(_initialisation)] = True
     """How the update begins: true (A random, B zero), false (both random), gaussian, orthogonal; pissa, or the
     faster pissa_niter_4 (Meng et al., "PiSSA", 2024), and olora (Büyükakyüz, "OLoRA", 2024) take it out of the
-    weights: the base is then float32, and the saved adapter, of twice the rank, is for the base as it was."""
+    weights: the base is then float32, and the saved adapter, of twice the rank, is for the base as it was. eva
+    (Paischer et al., "One Initialization to Rule them All", 2024): A is the principal components of what each layer
+    reads on the training rows, of one rank in all layers."""
     loraplus_lr_ratio: float | None = Field(default=None, gt=0)
     """B learns at so many times train.learning_rate (Hayou et al., "LoRA+", 2024, use 16). null: at the same
     rate."""
@@ -81,7 +78,11 @@ class LoraSection(MethodSection):
     """Modules that are trained in full beside the update, and saved with it: [norm]."""
 
     @model_validator(mode="after")
-    def _can_be_taken_out(self) -> Self:
+    def _can_begin_so(self) -> Self:
+        if self.init_lora_weights == "eva" and self.rank_pattern:
+            raise ValueError(
+                "lora.init_lora_weights: eva excludes rank_pattern: all layers get components of one rank"
+            )
         if self.changes_base and self.use_rslora and (self.rank_pattern or self.alpha_pattern):
             raise ValueError(
                 f"lora.init_lora_weights: {self.init_lora_weights} with use_rslora excludes rank_pattern and "

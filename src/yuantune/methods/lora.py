@@ -51,6 +51,8 @@ def apply(model: PreTrainedModel, options: dict[str, Any], tokenizer: Any = None
         options["layers_to_transform"] = chosen_layers(model, layers, "lora.layers_to_transform")
     _check_patterns(model, options)
     _check_saved(model, options.get("modules_to_save") or [])
+    if options.get("init_lora_weights") == "eva":
+        options["init_lora_weights"] = True  # `yuantune.methods.eva` begins with the data.
     tuned: PreTrainedModel = get_peft_model(model, LoraConfig(task_type=TaskType.CAUSAL_LM, **options))
     if str(options.get("init_lora_weights")).startswith(("pissa", "olora")):
         begun = {name: weight.detach().clone() for name, weight in _factors(tuned).items()}

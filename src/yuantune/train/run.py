@@ -159,6 +159,8 @@ def _run(
         f"trainable%: {100 * trainable / parameters:.4f}"
     )
     check_usable(args, model)
+    if checkpoint is None:
+        _begin_with_data(config, args, model, tokenizer, data, console)
     collator = _collator(config, args, model, tokenizer, data, console)
     plan = _plan_memory(config, args, fits, data, model, collator, console)
     check_space(
@@ -185,6 +187,17 @@ def _run(
             signal_number=signal_number,
         )
     return RunResult(folder=folder, trainable=trainable, parameters=parameters, **result), data
+
+
+def _begin_with_data(
+    config: Config, args: Any, model: Any, tokenizer: Any, data: Prepared, console: Console
+) -> None:
+    """What a method begins with that comes from the training rows; a checkpoint holds it."""
+    if config.method == "lora" and config.lora.init_lora_weights == "eva":
+        from yuantune.methods import eva
+
+        _note(console, "lora.init_lora_weights: eva reads training rows before the first step")
+        eva.begin(model, data.train, rows=args.train_batch_size, pad_id=tokenizer.pad_token_id)
 
 
 def weights_dtype(config: Config) -> str:
