@@ -88,7 +88,8 @@ def test_rows_that_come_and_go(prefix: int, seed: int) -> None:
         rows.write()
         rows.check(list(range(len(rows.held))), prefix)
         # Few rows of many: their pages are gathered.
-        rows.check(sorted(rows.draw.sample(range(len(rows.held)), 1)), prefix)
+        for few in (1, 2):
+            rows.check(sorted(rows.draw.sample(range(len(rows.held)), min(few, len(rows.held)))), prefix)
         while len(rows.held) > 1 and rows.draw.random() < (0.9 if turn == 3 else 0.5):
             rows.remove(rows.draw.randrange(len(rows.held)))
     kept = rows.pages.of_row(1, 0, rows.length(0))
@@ -106,6 +107,32 @@ def test_a_long_row_takes_no_room_for_its_neighbours() -> None:
     pages.add_row()
     pages.make_room([1] * 31 + [100 * SIZE])  # Into what the other left.
     assert len(pages.keys[0]) == 131
+
+
+def test_what_is_no_number_stays_in_its_row() -> None:
+    pages = Pages()
+
+    def attended(rows: list[int]) -> Tensor:
+        span = pages.span(rows, torch.device("cpu"))
+        seen_RLT = torch.arange(span.tokens) < torch.full((len(rows), 1, 1), 3)
+        query = torch.ones(len(rows), HEADS, 1, WIDTH)
+        return pages.attend(0, span, query, seen_RLT, None, 1.0).isfinite().flatten(1).all(1)
+
+    for _ in range(3):
+        pages.add_row()
+    pages.make_room([3] * 3)
+    places = torch.tensor([place for row in range(3) for place in pages.places(row, 0, 3)])
+    keys, values = torch.ones(2, HEADS, 9, WIDTH)
+    values[:, 3:6] = torch.inf
+    keys[:, 3:6] = torch.nan
+    pages.write(0, places, keys, values)
+    assert attended([0, 1, 2]).tolist() == [True, False, True]
+    pages.remove_row(1)
+    assert attended([0, 1]).all()  # The page between is read, too.
+    pages.add_row()
+    pages.make_room([3] * 3)
+    pages.write(0, torch.tensor(pages.places(2, 0, 3)), *torch.ones(2, HEADS, 3, WIDTH))
+    assert attended([0, 1, 2]).all()  # And taken anew.
 
 
 @pytest.mark.parametrize("rows", [[0], [40], [0, 40], list(range(41))])

@@ -1,102 +1,193 @@
 """EVA: LoRA's A begins with the principal components of what each layer reads on the training rows.
 
-The components are PEFT's, of the tokens that carry loss, until they hold still from batch to batch. Ranks stay as
-the options have them (the paper's ρ is 1): a run that is taken up again is made from its options alone.
+The components are of the tokens that carry loss, of rows in random order, until they hold still from batch to
+batch. Ranks stay as the options have them (the paper's ρ is 1): a run that is taken up again is made from its
+options alone.
 
 Source: Paischer et al., "One Initialization to Rule them All: Fine-tuning via Explained Variance Adaptation", 2024.
+
+Shapes: B rows, T padded length, N supervised tokens, I inputs of a layer, R rank.
 """
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from yuantune.errors import ConfigError
+from yuantune.errors import ConfigError, WorkFailed
+from yuantune.models.probe import trial
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from yuantune.data.examples import Example
 
-_UNSUPERVISED = -100
+ALIKE = 0.99
+"""Components hold still where their cosine from one batch to the next is at least so much (the paper's τ)."""
+MOST_BATCHES = 64
+"""Then they are taken as they are."""
+_MOST_TOKENS = 4096
+"""Of a batch, padded, if it has several rows."""
 
 
-def begin(model: PreTrainedModel, examples: Sequence[Example], *, rows: int, pad_id: int) -> None:
-    """Put the components into the A of every LoRA layer of `model`, from forward passes of `rows` examples; B is
-    zero as before.
+def begin(model: PreTrainedModel, examples: Sequence[Example], *, rows: int, pad_id: int, seed: int) -> int:
+    """Put the components into the A of every LoRA layer of `model`, from forward passes of at most `rows` examples;
+    B is zero as before. The number of batches that were read.
 
-    Raises ConfigError where the examples' supervised tokens, or a layer's inputs, are fewer than the rank."""
-    from peft import EvaConfig, LoraConfig
+    Raises ConfigError where the examples' supervised tokens, or a layer's inputs, are fewer than the rank,
+    WorkFailed where a layer reads what is no number."""
     from peft.tuners.lora import LoraLayer
-    from peft.tuners.lora.eva import get_eva_state_dict
 
-    layers = {name: each for name, each in model.named_modules() if isinstance(each, LoraLayer)}
+    layers: dict[str, Any] = {name: each for name, each in model.named_modules() if isinstance(each, LoraLayer)}
     rank = next(iter(layers.values())).r["default"]
-    narrow = min(layer.in_features for layer in layers.values())
-    tokens = sum(sum(example.supervised) for example in examples)
-    if rank > min(narrow, tokens):
-        what = (
-            f"the narrowest layer reads {narrow} numbers"
-            if rank > narrow
-            else f"the rows have {tokens} answer tokens"
-        )
+    _check(rank, min(layer.in_features for layer in layers.values()), examples)
+    # The layers alone, where that is enough: no token needs logits.
+    bare: Any = model.get_base_model()
+    inside = set(bare.base_model.modules())
+    reader = bare.base_model if all(layer in inside for layer in layers.values()) else bare
+    readers = {name: _Components(name, rank) for name in layers}
+    order = list(range(len(examples)))
+    random.Random(seed).shuffle(order)
+    device, read = next(model.parameters()).device, 0
+    with ExitStack() as stack:
+        stack.enter_context(trial(model))
+        stack.enter_context(model.disable_adapter())
+        latest = _Latest()
+        for name, layer in layers.items():
+            hook = layer.register_forward_hook(readers[name].hook(latest))
+            stack.callback(hook.remove)
+        for batch in islice(_batches(examples, order, rows, pad_id), MOST_BATCHES):
+            ids_BT, mask_BT, latest.supervised_BT = (each.to(device) for each in batch)
+            latest.reader, read = None, read + 1
+            reader(input_ids=ids_BT, attention_mask=mask_BT, use_cache=False)
+            if all(each.holds for each in readers.values()):
+                break
+    unread = [name for name, each in readers.items() if each.found_RI is None]
+    if unread:
         raise ConfigError(
-            f"lora.r: {rank} principal components cannot be had: {what}",
+            f"lora.init_lora_weights: eva: no training row of {read} batches went through {', '.join(unread[:5])}",
+            hint="leave these out of lora.target_modules, or choose another lora.init_lora_weights",
+        )
+    for name, layer in layers.items():
+        layer.lora_A["default"].weight.data.copy_(readers[name].found_RI)
+    return read
+
+
+def _check(rank: int, narrowest: int, examples: Sequence[Example]) -> None:
+    tokens = 0
+    for example in examples:
+        tokens += sum(example.supervised)
+        if tokens >= rank:
+            break
+    if rank > min(narrowest, tokens):
+        why = f"the rows have {tokens} answer tokens" if rank > tokens else f"a layer reads {narrowest} numbers"
+        raise ConfigError(
+            f"lora.r: {rank} principal components cannot be had: {why}",
             hint="choose a smaller lora.r, or another lora.init_lora_weights than eva",
         )
-    found = get_eva_state_dict(
-        model,
-        _Batches(examples, rows, rank, pad_id),
-        LoraConfig(r=rank, init_lora_weights="eva", eva_config=EvaConfig(rho=1.0)),
-        forward_fn=_read,
-        gather_distributed_inputs=False,  # Every process reads the same rows.
-        show_progress_bar=False,
-    )
-    for name, component_RI in found.items():
-        layers[name].lora_A["default"].weight.data.copy_(component_RI)
 
 
-def _read(model: Any, inputs: dict[str, Tensor]) -> None:
-    """The layers alone: no token needs logits."""
-    decoder = model.get_base_model().base_model
-    decoder(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False)
+class _Latest:
+    """Which tokens of the batch count, and the layer that read last: the next one often reads the same."""
+
+    supervised_BT: Tensor
+    reader: _Components | None = None
 
 
-class _Batches:
-    """Padded rows, at least `rows` a batch, and as many as have `rank` supervised tokens; in the order of the
-    data."""
+class _Components:
+    """The principal components of what one layer reads."""
 
-    def __init__(self, examples: Sequence[Example], rows: int, rank: int, pad_id: int) -> None:
-        self._examples, self._pad_id = examples, pad_id
-        self._ends: list[int] = []
-        start = supervised = 0
-        for end, example in enumerate(examples, start=1):
-            supervised += sum(example.supervised)
-            if end - start >= rows and supervised >= rank:
-                self._ends.append(end)
-                start, supervised = end, 0
-        # What is left at the end may be too few: it goes with the batch before.
-        self._ends = [*self._ends[:-1], len(examples)] if self._ends else [len(examples)]
+    def __init__(self, name: str, rank: int) -> None:
+        from peft.utils.incremental_pca import IncrementalPCA
 
-    def __len__(self) -> int:
-        return len(self._ends)
+        self._name, self._rank = name, rank
+        self._pca = IncrementalPCA(n_components=rank, copy=True, lowrank=True, lowrank_seed=42)
+        self._waiting: list[Tensor] = []
+        self._inputs_NI: Tensor | None = None
+        self._as: _Components | None = None
+        """The layer whose inputs these are, too."""
+        self._holds = False
 
-    def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        for start, end in zip([0, *self._ends], self._ends, strict=False):
-            yield self._batch([self._examples[at] for at in range(start, end)])
+    @property
+    def holds(self) -> bool:
+        """Whether the last batch has changed nothing."""
+        return self._holds if self._as is None else self._as.holds
 
-    def _batch(self, examples: Sequence[Example]) -> dict[str, Tensor]:
-        longest = max(len(example.ids) for example in examples)
-        ids_BT = torch.full((len(examples), longest), self._pad_id)
-        labels_BT = torch.full((len(examples), longest), _UNSUPERVISED)
-        mask_BT = torch.zeros(len(examples), longest, dtype=torch.long)
-        for row, example in enumerate(examples):
-            count = len(example.ids)
-            ids_BT[row, :count] = torch.tensor(example.ids)
-            mask_BT[row, :count] = 1
-            supervised = torch.tensor(example.supervised)
-            labels_BT[row, :count] = torch.where(supervised, ids_BT[row, :count], _UNSUPERVISED)
-        return {"input_ids": ids_BT, "attention_mask": mask_BT, "labels": labels_BT}
+    @property
+    def found_RI(self) -> Tensor | None:
+        """So far."""
+        if self._as is not None:
+            return self._as.found_RI
+        found: Tensor | None = getattr(self._pca, "components_", None)
+        return found
+
+    def hook(self, latest: _Latest) -> Any:
+        """What torch calls behind the layer."""
+
+        def read(layer: Any, inputs: tuple[Tensor, ...], output: Any) -> None:
+            if self._as is None and not self._holds:
+                self._read(inputs[0][latest.supervised_BT].float(), latest)
+
+        return read
+
+    def _read(self, inputs_NI: Tensor, latest: _Latest) -> None:
+        if not len(inputs_NI):
+            return
+        before, self._inputs_NI = latest.reader, inputs_NI
+        first = self.found_RI is None and not self._waiting
+        if (
+            first
+            and before is not None
+            and before._inputs_NI is not None
+            and torch.equal(before._inputs_NI, inputs_NI)
+        ):
+            self._as, self._inputs_NI = before, None
+            return
+        if before is not None:
+            before._inputs_NI = None
+        latest.reader = self
+        if not inputs_NI.isfinite().all():
+            raise WorkFailed(f"lora.init_lora_weights: eva: {self._name} reads what is no number")
+        self._waiting.append(inputs_NI)
+        if sum(map(len, self._waiting)) < self._rank:
+            return
+        old_RI = self.found_RI
+        old_RI = None if old_RI is None else old_RI.clone()
+        self._pca.partial_fit(torch.cat(self._waiting))
+        self._waiting = []
+        if old_RI is not None:
+            self._holds = bool((F.cosine_similarity(self._pca.components_, old_RI) >= ALIKE).all())
+
+
+def _batches(
+    examples: Sequence[Example], order: Sequence[int], rows: int, pad_id: int
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Padded rows without end: ids, attention mask, which tokens are supervised, each [B, T]."""
+    some: list[Example] = []
+    while True:
+        for at in order:
+            longest = max(len(example.ids) for example in [*some, examples[at]])
+            if some and (len(some) == rows or longest * (len(some) + 1) > _MOST_TOKENS):
+                yield _padded(some, pad_id)
+                some = []
+            some.append(examples[at])
+
+
+def _padded(examples: Sequence[Example], pad_id: int) -> tuple[Tensor, Tensor, Tensor]:
+    longest = max(len(example.ids) for example in examples)
+    ids_BT = torch.full((len(examples), longest), pad_id)
+    mask_BT = torch.zeros(len(examples), longest, dtype=torch.long)
+    supervised_BT = torch.zeros(len(examples), longest, dtype=torch.bool)
+    for row, example in enumerate(examples):
+        count = len(example.ids)
+        ids_BT[row, :count] = torch.tensor(example.ids)
+        mask_BT[row, :count] = 1
+        supervised_BT[row, :count] = torch.tensor(example.supervised)
+    return ids_BT, mask_BT, supervised_BT

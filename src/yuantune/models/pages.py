@@ -4,7 +4,8 @@ A row takes a page when it needs one, and gives all of its pages back when it le
 beside its neighbours (Kwon et al., "Efficient Memory Management for Large Language Model Serving with
 PagedAttention", 2023).
 
-No key is copied to be read: scores are made page by page, as they lie, and only those are put together by rows.
+Where most pages are asked for, no key is copied to be read: scores are made page by page, as they lie, and only
+those are put together by rows.
 
 Shapes: R rows, B pages, S tokens of a page, K heads of keys and values, G query heads of each, L most new tokens of
 a row, A = K·G query heads, Q = G·L, E width of a head, C most pages of a row, T = C·S, P tokens of the prefix.
@@ -64,6 +65,9 @@ class Pages:
 
     def remove_row(self, row: int) -> None:
         """Give a row's pages back; the last row takes its number."""
+        # What is no number would spread to whoever takes the page, or reads it with others.
+        for each in (*self.keys, *self.values):
+            each[self._of_row[row]] = 0
         # The lowest pages are taken first, so that those in use stay together.
         self._free = sorted([*self._free, *self._of_row[row]], reverse=True)
         self._of_row[row] = self._of_row[-1]
@@ -117,7 +121,7 @@ class Pages:
         if together and first > len(pages):
             # The pages between are read, too, which costs less than to gather the others; nobody sees their column.
             pages, columns = list(range(first)), columns + 1
-        found = [row_of.get(page, (0, columns - 1)) for page in pages]
+        found = [row_of.get(page, (0, columns - 1)) for page in pages]  # Those are zeros.
         row_B = torch.tensor([at for at, _ in found], device=device)
         cell_B = torch.tensor([at * columns + column for at, column in found], device=device)
         return Span(len(rows), columns, None if together else torch.tensor(pages, device=device), row_B, cell_B)
@@ -157,9 +161,7 @@ class Pages:
         weights = _softmax(scores_RKGLT).flatten(2, 3)
         own_BKQS = weights[..., count:].unflatten(-1, (span.columns, SIZE)).permute(0, 3, 1, 2, 4).flatten(0, 1)
         by_page_BKQE = own_BKQS.index_select(0, span.cell_B) @ value_BKSE
-        # Summed by rows in one product, which is faster than to add at places.
-        of_row_RB = (torch.arange(rows, device=span.row_B.device)[:, None] == span.row_B).to(by_page_BKQE.dtype)
-        summed_RKQE = (of_row_RB @ by_page_BKQE.flatten(1)).view(rows, *by_page_BKQE.shape[1:])
+        summed_RKQE = by_page_BKQE.new_zeros(rows, *by_page_BKQE.shape[1:]).index_add_(0, span.row_B, by_page_BKQE)
         if prefix is not None:
             of_prefix_KQP = weights[..., :count].transpose(0, 1).flatten(1, 2)
             summed_RKQE += (of_prefix_KQP @ prefix[1]).unflatten(1, (rows, -1)).transpose(0, 1)

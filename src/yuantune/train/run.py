@@ -159,8 +159,6 @@ def _run(
         f"trainable%: {100 * trainable / parameters:.4f}"
     )
     check_usable(args, model)
-    if checkpoint is None:
-        _begin_with_data(config, args, model, tokenizer, data, console)
     collator = _collator(config, args, model, tokenizer, data, console)
     plan = _plan_memory(config, args, fits, data, model, collator, console)
     check_space(
@@ -170,6 +168,8 @@ def _run(
         steps_per_epoch=-(-len(data.train) // rows_per_step_of(args)),
         first_step=step_of(checkpoint),
     )
+    if checkpoint is None:
+        _begin_with_data(config, args, model, tokenizer, data, console)
     if before is not None:
         before(inner(model), data)
     args.distributed_state.wait_for_everyone()  # Nobody writes before all have checked.
@@ -196,8 +196,16 @@ def _begin_with_data(
     if config.method == "lora" and config.lora.init_lora_weights == "eva":
         from yuantune.methods import eva
 
-        _note(console, "lora.init_lora_weights: eva reads training rows before the first step")
-        eva.begin(model, data.train, rows=args.train_batch_size, pad_id=tokenizer.pad_token_id)
+        started = time.monotonic()
+        batches = eva.begin(
+            model,
+            data.train,
+            rows=args.train_batch_size,
+            pad_id=tokenizer.pad_token_id,
+            seed=config.train.seed,
+        )
+        seconds = time.monotonic() - started
+        _note(console, f"lora.init_lora_weights: eva has read {batches} batches, {seconds:.1f} s")
 
 
 def weights_dtype(config: Config) -> str:
