@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from yuantune.data.record import Record, Source, row_of
 from yuantune.data.template import load_template
 from yuantune.data.writing import write_rows
 from yuantune.errors import ConfigError, WorkFailed
+from yuantune.sweep_config import SweepConfig
 
 FILES = {"train": "train.jsonl", "eval": "dev.jsonl"}
 RESULT = {
@@ -80,18 +82,24 @@ def test_what_is_done_is_not_done_again(resumener: Path, tmp_path: Path, monkeyp
 def test_rows_under_names_that_say_nothing(
     resumener: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    jobs, swept = [], []
+    jobs: list[dict[str, Any]] = []
+    swept: list[SweepConfig] = []
     monkeypatch.setattr(stage, "in_process", lambda module, job: jobs.append(json.loads(job)) or _made(jobs[-1]))
 
-    def chosen(study: Any, method: Any, rows: stage.Rows, *others: Any) -> float:
-        swept.append([rows.faster * rate for rate in method.rates])
-        return swept[-1][0]
+    def sweep(config: SweepConfig, *, resume: bool) -> Any:
+        swept.append(config)
+        return SimpleNamespace(standings=[SimpleNamespace(options={"train.learning_rate": 0.25})])
 
-    monkeypatch.setattr(stage, "chosen_rate", chosen)
+    monkeypatch.setattr("yuantune.study.sweep.sweep", sweep)
     study = stage.study(["lora"])
     results = stage.measure(study, resumener, tmp_path / "work", lambda text: None, rows=["new"])
     assert [(each["rows"], each["seed"]) for each in results] == [("new", seed) for seed in study.new["seeds"]]
-    assert swept == [[3 * rate for rate in study.methods[0].rates]]
+    (config_swept,) = swept
+    assert config_swept.options == {
+        "train.learning_rate": pytest.approx([3 * rate for rate in study.methods[0].rates])
+    }
+    assert config_swept.run["eval"]["every"] == 51 and Path(config_swept.output_dir).parent.name == "rates-new"
+    assert {each["rate"] for each in results} == {0.25}
     config = build_as(Config, jobs[0]["config"])
     assert (config.template, config.data.limit) == ("extract", 200)
     labels = {name for each in read(config.data.eval[0].path) for name in each.labels or {}}

@@ -200,7 +200,7 @@ def methods(
     """Measure every method by methods.yaml, each with its best rate. Hours; what is done is not done again."""
     from recipes.yuan2_mini import methods as stage
 
-    chosen = rows or ["few", "whole", "new"]
+    chosen = list(dict.fromkeys(rows or stage.ROWS))
     results = stage.measure(stage.study(only or []), resumener, to / METHODS, _say, rows=chosen)
     for name in chosen:
         if lines := stage.table(results, name):

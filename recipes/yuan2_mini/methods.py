@@ -31,6 +31,7 @@ from yuantune.study.bench import in_process
 
 SETTINGS = Path(__file__).with_name("methods.yaml")
 RATES, RUNS, RESULT = "rates", "runs", "result.json"
+ROWS = ("few", "whole", "new")
 CHOSEN_ON = 120
 """Rows of the tenth that a rate is chosen on."""
 
@@ -69,8 +70,8 @@ def study(names: Sequence[str] = ()) -> Study:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """What methods learn from: `parts` of the train rows, to choose a rate by, and the rows of the runs; `more`
-    options for these."""
+    """What methods learn from: `parts` of the train rows, to choose a rate by under the options `limit`, and the
+    `files` of the runs, which have the options `more`."""
 
     name: str
     seeds: tuple[int, ...]
@@ -114,15 +115,15 @@ def measure(
     folder: Path,
     note: Callable[[str], None],
     *,
-    rows: Sequence[str] = ("few", "whole", "new"),
+    rows: Sequence[str] = ROWS,
 ) -> list[dict[str, Any]]:
     """Choose each method's rate, train with it, and give one result a run; all of it is kept in `folder`.
 
     Raises WorkFailed where a run fails, ConfigError for `rows` of another name."""
+    if unknown := [name for name in rows if name not in ROWS]:
+        raise ConfigError(f"no rows {', '.join(unknown)}", hint=f"there are: {', '.join(ROWS)}")
     folder.mkdir(parents=True, exist_ok=True)
     known = rows_of(study, resumener, folder)
-    if unknown := [name for name in rows if name not in known]:
-        raise ConfigError(f"no rows {', '.join(unknown)}", hint=f"there are: {', '.join(known)}")
     results = []
     for each in (known[name] for name in rows):
         for method in study.methods:
