@@ -74,9 +74,10 @@ def test_batches_are_bounded_and_padded(monkeypatch: pytest.MonkeyPatch) -> None
     batches = eva._batches(rows, [4, 0, 2, 1, 3], 9, pad_id=0)
     seen: list[list[int]] = []
     while len(seen) < 10:  # Round and round.
-        ids_BT, mask_BT, supervised_BT = next(batches)
-        assert ids_BT.numel() <= 2 * longest and ids_BT.shape == mask_BT.shape == supervised_BT.shape
-        assert supervised_BT.sum() == 2 * len(ids_BT)
+        batch = next(batches)
+        ids_BT, mask_BT = batch["input_ids"], batch["attention_mask"]
+        assert ids_BT.numel() <= 2 * longest and ids_BT.shape == mask_BT.shape
+        assert len(batch["position_S"]) == 2 * len(ids_BT)
         seen += [ids[mask.bool()].tolist() for ids, mask in zip(ids_BT, mask_BT, strict=True)]
     assert seen[:10] == [rows[at].ids for at in (4, 0, 2, 1, 3)] * 2
 

@@ -63,7 +63,7 @@ class Rows:
         for layer in range(LAYERS):
             query = torch.randn(len(rows), HEADS * GROUP, longest, WIDTH, dtype=torch.float64)
             before = torch.randn(2, HEADS, prefix, WIDTH, dtype=torch.float64).unbind() if prefix else None
-            found = self.pages.attend(layer, span, query, seen_RLT, before, 0.3)
+            found = self.pages.attend(layer, span, seen_RLT, query, before, 0.3)
             for at, row in enumerate(rows):
                 keys, values = self.held[row][layer]
                 if before is not None:
@@ -116,7 +116,7 @@ def test_what_is_no_number_stays_in_its_row() -> None:
         span = pages.span(rows, torch.device("cpu"))
         seen_RLT = torch.arange(span.tokens) < torch.full((len(rows), 1, 1), 3)
         query = torch.ones(len(rows), HEADS, 1, WIDTH)
-        return pages.attend(0, span, query, seen_RLT, None, 1.0).isfinite().flatten(1).all(1)
+        return pages.attend(0, span, seen_RLT, query, None, 1.0).isfinite().flatten(1).all(1)
 
     for _ in range(3):
         pages.add_row()

@@ -125,11 +125,14 @@ def measure(
     folder.mkdir(parents=True, exist_ok=True)
     known = rows_of(study, resumener, folder)
     results = []
+    rates: dict[tuple[str, str], float] = {}
     for each in (known[name] for name in rows):
         for method in study.methods:
             if each.name != "whole" or method.whole:
-                rate = chosen_rate(study, method, each, folder, note)
-                results += [_result(study, method, each, rate, seed, folder, note) for seed in each.seeds]
+                swept = (each.rates, method.name)
+                if swept not in rates:
+                    rates[swept] = chosen_rate(study, method, each, folder, note)
+                results += [_result(study, method, each, rates[swept], seed, folder, note) for seed in each.seeds]
     return results
 
 

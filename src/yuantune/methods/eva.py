@@ -6,7 +6,7 @@ options alone.
 
 Source: Paischer et al., "One Initialization to Rule them All: Fine-tuning via Explained Variance Adaptation", 2024.
 
-Shapes: B rows, T padded length, N supervised tokens, I inputs of a layer, R rank.
+Shapes: N supervised tokens of a batch, I inputs of a layer, R rank.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from yuantune.batch.collate import Batch, collate
 from yuantune.errors import ConfigError, WorkFailed
 from yuantune.models.probe import trial
 
@@ -64,9 +65,13 @@ def begin(model: PreTrainedModel, examples: Sequence[Example], *, rows: int, pad
             hook = layer.register_forward_hook(readers[name].hook(latest))
             stack.callback(hook.remove)
         for batch in islice(_batches(examples, order, rows, pad_id), MOST_BATCHES):
-            ids_BT, mask_BT, latest.supervised_BT = (each.to(device) for each in batch)
+            latest.place_N = (batch["row_S"].to(device), batch["position_S"].to(device) + 1)
             latest.reader, read = None, read + 1
-            reader(input_ids=ids_BT, attention_mask=mask_BT, use_cache=False)
+            reader(
+                input_ids=batch["input_ids"].to(device),
+                attention_mask=batch["attention_mask"].to(device),
+                use_cache=False,
+            )
             if all(each.holds for each in readers.values()):
                 break
     unread = [name for name, each in readers.items() if each.found_RI is None]
@@ -97,7 +102,8 @@ def _check(rank: int, narrowest: int, examples: Sequence[Example]) -> None:
 class _Latest:
     """Which tokens of the batch count, and the layer that read last: the next one often reads the same."""
 
-    supervised_BT: Tensor
+    place_N: tuple[Tensor, Tensor]
+    """Of the supervised tokens: rows and positions."""
     reader: _Components | None = None
 
 
@@ -133,7 +139,7 @@ class _Components:
 
         def read(layer: Any, inputs: tuple[Tensor, ...], output: Any) -> None:
             if self._as is None and not self._holds:
-                self._read(inputs[0][latest.supervised_BT].float(), latest)
+                self._read(inputs[0][latest.place_N].float(), latest)
 
         return read
 
@@ -166,28 +172,13 @@ class _Components:
             self._holds = bool((F.cosine_similarity(self._pca.components_, old_RI) >= ALIKE).all())
 
 
-def _batches(
-    examples: Sequence[Example], order: Sequence[int], rows: int, pad_id: int
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Padded rows without end: ids, attention mask, which tokens are supervised, each [B, T]."""
+def _batches(examples: Sequence[Example], order: Sequence[int], rows: int, pad_id: int) -> Iterator[Batch]:
+    """Padded rows without end."""
     some: list[Example] = []
     while True:
         for at in order:
             longest = max(len(example.ids) for example in [*some, examples[at]])
             if some and (len(some) == rows or longest * (len(some) + 1) > _MOST_TOKENS):
-                yield _padded(some, pad_id)
+                yield collate(some, pad_id=pad_id)
                 some = []
             some.append(examples[at])
-
-
-def _padded(examples: Sequence[Example], pad_id: int) -> tuple[Tensor, Tensor, Tensor]:
-    longest = max(len(example.ids) for example in examples)
-    ids_BT = torch.full((len(examples), longest), pad_id)
-    mask_BT = torch.zeros(len(examples), longest, dtype=torch.long)
-    supervised_BT = torch.zeros(len(examples), longest, dtype=torch.bool)
-    for row, example in enumerate(examples):
-        count = len(example.ids)
-        ids_BT[row, :count] = torch.tensor(example.ids)
-        mask_BT[row, :count] = 1
-        supervised_BT[row, :count] = torch.tensor(example.supervised)
-    return ids_BT, mask_BT, supervised_BT

@@ -66,8 +66,10 @@ class Pages:
     def remove_row(self, row: int) -> None:
         """Give a row's pages back; the last row takes its number."""
         # What is no number would spread to whoever takes the page, or reads it with others.
-        for each in (*self.keys, *self.values):
-            each[self._of_row[row]] = 0
+        if self.keys:
+            gone_B = torch.tensor(self._of_row[row], dtype=torch.int64, device=self.keys[0].device)
+            for each in (*self.keys, *self.values):
+                each.index_fill_(0, gone_B, 0)
         # The lowest pages are taken first, so that those in use stay together.
         self._free = sorted([*self._free, *self._of_row[row]], reverse=True)
         self._of_row[row] = self._of_row[-1]
@@ -130,8 +132,8 @@ class Pages:
         self,
         layer: int,
         span: Span,
-        query_RALE: Tensor,
         seen_RLT: Tensor,
+        query_RALE: Tensor,
         prefix: tuple[Tensor, Tensor] | None,
         scaling: float,
     ) -> Tensor:

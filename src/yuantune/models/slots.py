@@ -54,13 +54,12 @@ class Chunk:
 @dataclass(frozen=True, slots=True)
 class _Block:
     """Rows that attend together: `token_RL` is where their new tokens stand in the step (0, where a row has none),
-    `has_RL` whether there is one. `seen_RLT`: which of its row's own tokens each of them sees; None for rows that
-    hold nothing yet, whose own tokens are the new ones; `span`: the pages that they read."""
+    `has_RL` whether there is one. `held`: the pages that they read, and which of its row's own tokens each of
+    them sees, [R, L, T]; None for rows that hold nothing yet, whose own tokens are the new ones."""
 
     token_RL: Tensor
     has_RL: Tensor
-    seen_RLT: Tensor | None
-    span: Span | None = None
+    held: tuple[Span, Tensor] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +242,7 @@ class Slots:
         span = self._pages.span(rows, device)
         last_RL = torch.tensor(first, device=device)[:, None] + torch.arange(longest, device=device)
         seen_RLT = torch.arange(span.tokens, device=device) <= last_RL[..., None]
-        return _Block(token_RL, has_RL, seen_RLT, span)
+        return _Block(token_RL, has_RL, (span, seen_RLT))
 
     def _places(
         self,
@@ -286,10 +285,10 @@ class Slots:
     ) -> Tensor:
         query_RALE = branches(query_ANE, block.token_RL)
         prefix = (self._prefix_keys[layer], self._prefix_values[layer]) if self._ahead else None
-        if block.span is None or block.seen_RLT is None:
+        if block.held is None:
             new = (branches(key_KNE, block.token_RL), branches(value_KNE, block.token_RL))
             return _read(query_RALE, *new, prefix, scaling)
-        return self._pages.attend(layer, block.span, query_RALE, block.seen_RLT, prefix, scaling)
+        return self._pages.attend(layer, *block.held, query_RALE, prefix, scaling)
 
 
 def _read(
