@@ -22,7 +22,8 @@ from yuantune.infer.adapters import Adapters
 from yuantune.infer.extractor import Extractor
 from yuantune.methods import METHODS
 from yuantune.models.load import load_model, load_tokenizer
-from yuantune.train.run import card_of, method_options, prepare_data
+from yuantune.train.prepare import prepare_data
+from yuantune.train.run import card_of, method_options
 
 RUNS = {
     **{name: OPTIONS[name] for name in ("lora-dora", "lora-plus", "houlsby", "parallel", "ia3", "freeze")},

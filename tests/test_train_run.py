@@ -21,7 +21,8 @@ from yuantune.errors import ConfigError, DataError, Interrupted, ModelError, Run
 from yuantune.train import folder as run_folder
 from yuantune.train import space
 from yuantune.train.arguments import training_arguments
-from yuantune.train.run import fine_tune, read_records
+from yuantune.train.prepare import read_records
+from yuantune.train.run import fine_tune
 
 QUIET = Console(quiet=True)
 
@@ -459,7 +460,7 @@ def test_one_plain_source_is_walked_through_and_never_read_whole(
     def whole(*_: object, **__: object) -> None:
         raise AssertionError("read whole")
 
-    monkeypatch.setattr("yuantune.train.run.read_all", whole)
+    monkeypatch.setattr("yuantune.train.prepare.read_all", whole)
     options = config(yuan_folder, rows_file, tmp_path / "run", data__eval=[], data__limit=4, train__max_steps=1)
     fine_tune(options, console=QUIET)
     report = json.loads((tmp_path / "run" / "check.json").read_text("utf-8"))
@@ -496,7 +497,7 @@ def test_quickstart_reads_and_checks_once(
     tmp_path: Path, yuan_folder: Path, rows_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And an untrained model that is scored on the way changes nothing of the run."""
-    from yuantune.train import quickstart, run
+    from yuantune.train import prepare, quickstart
 
     calls: list[str] = []
 
@@ -508,7 +509,7 @@ def test_quickstart_reads_and_checks_once(
         return call
 
     for name in ("read_all", "prepare"):
-        monkeypatch.setattr(run, name, counted(name, getattr(run, name)))
+        monkeypatch.setattr(prepare, name, counted(name, getattr(prepare, name)))
     options = {"data__eval": [], "data__split": 2, "train__max_steps": 2}
     both = quickstart.quickstart(
         config(yuan_folder, rows_file, tmp_path / "both", **options), score_before=True, console=QUIET

@@ -217,7 +217,7 @@ def test_a_decompression_bomb_is_refused(tmp_path: Path, suffix: str, pack: Call
 
 def test_sizes_can_be_chosen(tmp_path: Path) -> None:
     from yuantune.config import Config
-    from yuantune.train.run import read_records
+    from yuantune.train.prepare import read_records
 
     path = write(tmp_path, "a.jsonl", f"{LINE}\n{json.dumps({**ROW, 'text': 'x' * 900})}\n")
     console = PlainConsole(quiet=True)

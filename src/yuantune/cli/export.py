@@ -127,7 +127,7 @@ def _records(run: Path, data: Path | None, rows: int) -> list[Record]:
     from yuantune.methods.card import read_card
     from yuantune.train.combine import parts_of
     from yuantune.train.folder import CONFIG_FILE, config_of
-    from yuantune.train.run import read_records
+    from yuantune.train.prepare import read_records
 
     if data is not None:
         return read_all(data)[:rows]

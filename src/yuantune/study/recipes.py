@@ -61,7 +61,7 @@ def examples_of(model: str, tokenizer: str | None, data: str, template: str) -> 
     """The training rows, checked and tokenised."""
     from rich.console import Console
 
-    from yuantune.train.run import prepare_data
+    from yuantune.train.prepare import prepare_data
 
     config = Config.model_validate({"data": {"train": data}, "template": template})
     return prepare_data(config, tokenizer_of(model, tokenizer), Console(quiet=True)).train

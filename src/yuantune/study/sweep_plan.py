@@ -294,7 +294,7 @@ def check_data(trials: Sequence[Trial], console: Console) -> None:
     Raises the error of the first where all have the same, else ConfigError with what is wrong with which trial."""
     from yuantune.models.load import load_tokenizer
     from yuantune.train.arguments import training_arguments
-    from yuantune.train.run import prepare_data
+    from yuantune.train.prepare import prepare_data
 
     seen: dict[str, UserError | None] = {}
     wrong: list[tuple[Trial, UserError]] = []

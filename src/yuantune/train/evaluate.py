@@ -194,7 +194,7 @@ def forms_seen(run: Path) -> set[Form]:
     from yuantune.config import Config
     from yuantune.train.combine import parts_of
     from yuantune.train.folder import config_of
-    from yuantune.train.run import read_records
+    from yuantune.train.prepare import read_records
 
     configs = [config_of(part, Config) for part in parts_of(run)]
     records = (record for each in configs for record in read_records(each, Console(quiet=True))[0])

@@ -16,7 +16,8 @@ from yuantune.data.writing import write_rows
 from yuantune.errors import Interrupted
 from yuantune.infer.extractor import Extractor, load
 from yuantune.train.evaluate import EVAL_FOLDER, evaluate
-from yuantune.train.run import Prepared, RunResult, run_prepared
+from yuantune.train.prepare import Prepared
+from yuantune.train.run import RunResult, run_prepared
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -1,4 +1,4 @@
-"""A run from config to run folder: read, check, load, train, save. The step itself is in `train/step.py`."""
+"""A run from config to run folder: data (`train/prepare.py`), load, train (the step: `train/step.py`), save."""
 
 from __future__ import annotations
 
@@ -12,16 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from yuantune.config import Config, DatasetSection
-from yuantune.data.bound import BoundTemplate
-from yuantune.data.check import CheckReport, overlap, prepare
-from yuantune.data.check_report import raise_for_errors
-from yuantune.data.examples import ExampleSet
-from yuantune.data.readers import read_all
-from yuantune.data.record import Record
-from yuantune.data.rows import Joined, Rows
-from yuantune.data.split import mix, split
-from yuantune.data.template import AUTO, choose_template
+from yuantune.config import Config
 from yuantune.errors import ConfigError, Interrupted
 from yuantune.train import folder as run_folder
 from yuantune.train.arguments import (
@@ -34,6 +25,7 @@ from yuantune.train.arguments import (
 )
 from yuantune.train.checkpoint import step_of, without_better
 from yuantune.train.lock import RunLock
+from yuantune.train.prepare import Prepared, note_to, prepare_data
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -56,17 +48,6 @@ class RunResult:
     parameters: int
     seconds: float
     rows_per_second: float
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """The data of a run, checked and tokenised."""
-
-    template: BoundTemplate
-    train: ExampleSet
-    eval: ExampleSet | None
-    reports: dict[str, CheckReport]
-    eval_records: list[Record]
 
 
 def fine_tune(
@@ -132,7 +113,7 @@ def _run(
     checkpoint = None
     if resume:
         checkpoint = run_folder.by_first(
-            args, functools.partial(run_folder.take_up, folder, lock, functools.partial(_note, console))
+            args, functools.partial(run_folder.take_up, folder, lock, functools.partial(note_to, console))
         )
     tokenizer = load_tokenizer(config.model.name, revision=config.model.revision)
     data = prepare_data(config, tokenizer, console)
@@ -205,7 +186,7 @@ def _begin_with_data(
             seed=config.train.seed,
         )
         seconds = time.monotonic() - started
-        _note(console, f"lora.init_lora_weights: eva has read {batches} batches, {seconds:.1f} s")
+        note_to(console, f"lora.init_lora_weights: eva has read {batches} batches, {seconds:.1f} s")
 
 
 def weights_dtype(config: Config) -> str:
@@ -217,89 +198,6 @@ def method_options(config: Config) -> dict[str, Any]:
     """The options of the chosen method."""
     section = getattr(config, config.method, None)
     return {} if section is None else section.dump()
-
-
-# --------------------------------------------------------------------------------------------------- the data
-
-
-def prepare_data(config: Config, tokenizer: Any, console: Console) -> Prepared:
-    """Read, mix, split, check and tokenise. Raises DataError with every row that would be lost or wrong."""
-    if not config.data.train:
-        raise ConfigError("data.train names no data", hint="put `data: {train: FILE}` into the config")
-    train_records, eval_records = read_records(config, console)
-    look = train_records.lenient() if isinstance(train_records, Rows) else train_records
-    # A rare type may have fallen to the evaluation side of a split alone: it is a type all the same.
-    template, schema = choose_template(config.template, Joined((look, eval_records)))
-    bound = template.bind(tokenizer)
-    check = functools.partial(
-        prepare, bound=bound, schema=schema, max_length=config.data.max_length, on_overflow=config.data.on_overflow
-    )
-    train_set, report = check(train_records, role="train")
-    if isinstance(train_records, Rows):
-        _print_notes(train_records.notes, console)
-    reports = {"train": report}
-    eval_set = None
-    if eval_records:
-        eval_set, reports["eval"] = check(eval_records, role="eval")
-        overlap(report, reports["eval"])
-    raise_for_errors(*reports.values())
-    chosen = ", chosen by the rows' shape" if config.template == AUTO else ""
-    console.print(f"template: {template.name}{chosen}", markup=False)
-    for role, each in reports.items():
-        console.print(f"{role}: {each.summary()}", markup=False)
-    return Prepared(bound, train_set, eval_set, reports, eval_records)
-
-
-def read_records(config: Config, console: Console) -> tuple[list[Record] | Rows, list[Record]]:
-    """The training and the evaluation records that the config names.
-
-    Training data that is neither mixed nor split is not read here, but walked through when it is needed: it may
-    be larger than memory."""
-    single = config.data.train[0]
-    if len(config.data.train) == 1 and single.weight == 1 and (config.data.eval or not config.data.split):
-        rows = Rows(
-            single.path,
-            single.format,
-            strict=True,
-            limit=config.data.limit,
-            row_bytes=config.data.max_row_bytes,
-            file_bytes=config.data.max_file_bytes,
-        )
-        return rows, _read_datasets(config.data.eval, config, console)
-    train = _read_datasets(config.data.train, config, console)
-    if config.data.eval:
-        evaluation = _read_datasets(config.data.eval, config, console)
-    elif config.data.split:
-        share = config.data.split < 1
-        train, evaluation = split(
-            train,
-            fraction=config.data.split if share else None,
-            count=None if share else int(config.data.split),
-            seed=config.train.seed,
-        )
-    else:
-        evaluation = []
-    return train[: config.data.limit], evaluation
-
-
-def _read_datasets(datasets: list[DatasetSection], config: Config, console: Console) -> list[Record]:
-    if not datasets:
-        return []
-    notes: list[str] = []
-    rows, files = config.data.max_row_bytes, config.data.max_file_bytes
-    every = functools.partial(read_all, limit_row_bytes=rows, limit_file_bytes=files, notes=notes)
-    read = [(every(each.path, format=each.format), each.weight) for each in datasets]
-    _print_notes(notes, console)
-    return read[0][0] if len(read) == 1 and read[0][1] == 1 else mix(read, seed=config.train.seed)
-
-
-def _print_notes(notes: Sequence[str], console: Console) -> None:
-    for note in notes:
-        _note(console, note)
-
-
-def _note(console: Console, text: str) -> None:
-    console.print(f"note: {text}", markup=False)
 
 
 # --------------------------------------------------------------------------------------------------- training
@@ -347,7 +245,7 @@ def _train(
         eval_dataset=data.eval,
         callbacks=[LogFile(folder), bar, stop, *callbacks],
     )
-    trainer.note = functools.partial(_note, console)
+    trainer.note = functools.partial(note_to, console)
     trainer.skip_nonfinite = config.train.on_nonfinite == "skip"
     if checkpoint is not None:
         trainer.restore(checkpoint)
@@ -433,7 +331,7 @@ def _plan_memory(
     plan = plan_rows(asked, most_tokens, fits, rows, collator, whole=args.world_size > 1)
     keep_activations(args, not plan.checkpointing)
     if plan.turned_on:
-        _note(console, plan.turned_on)
+        note_to(console, plan.turned_on)
     return plan
 
 
