@@ -21,8 +21,8 @@ from yuantune.cli import app
 from yuantune.config import Config
 from yuantune.errors import ConfigError, Interrupted, ModelError, RunError
 from yuantune.methods.lean import make_lean
-from yuantune.models.int8 import dequantize, quantized
 from yuantune.models.load import load_model, load_tokenizer
+from yuantune.models.stored import stored, widen
 from yuantune.train.run import fine_tune
 
 QUIET = Console(quiet=True)
@@ -50,12 +50,12 @@ def test_prefix_groups_learn_what_padded_peft_does_over_the_same_numbers(
 ) -> None:
     base = request.getfixturevalue(f"{kind}_folder")
     plain = load_model(base, device_map="cpu", dtype="float64", quantization="int8")
-    assert dequantize(plain, torch.float64) == 14
+    assert widen(plain, torch.float64) == 14
     plain.save_pretrained(tmp_path / "plain")
     load_tokenizer(base).save_pretrained(tmp_path / "plain")
     made = []
     monkeypatch.setattr(
-        "yuantune.methods.lora.make_lean", lambda model: made.append(quantized(model)) or make_lean(model)
+        "yuantune.methods.lora.make_lean", lambda model: made.append(stored(model)) or make_lean(model)
     )
     method = {"method": "lora", "lora": {"r": 2, "lora_dropout": 0.0}}
     ours = over(base, rows_file, tmp_path / "ours", method, dtype="float64", data={"shared_prefixes": "on"},
@@ -121,7 +121,7 @@ def test_a_run_goes_on_bit_for_bit_and_answers_with_its_base(
 
     for folder in (tmp_path / "whole", tmp_path / "whole" / "checkpoint-4"):
         extractor = yuantune.load(folder)
-        layers = quantized(extractor.model)
+        layers = stored(extractor.model)
         assert len(layers) == 14 and all(layer.integer == (products == "integer") for layer in layers.values())
         # With the prompt's keys and values taken from the cache, and without.
         extractor.constrain = False
@@ -158,7 +158,7 @@ def test_a_merge_is_of_the_numbers_that_were_trained_over(
     assert torch.equal(whole.get_input_embeddings().weight, merged.get_input_embeddings().weight)
     card = json.loads((output / "yuantune.json").read_text("utf-8"))
     assert card["model"]["quantization"] == "none"
-    assert not quantized(yuantune.load(output).model)
+    assert not stored(yuantune.load(output).model)
     assert yuantune.load(output).generate("张三") == yuantune.load(run).generate("张三")
 
 

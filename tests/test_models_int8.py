@@ -14,9 +14,11 @@ from torch import Tensor, nn
 
 from tests.tiny_models import IDS, tiny
 from yuantune.errors import ModelError
-from yuantune.models import int8, memory, quantization
-from yuantune.models.int8 import Int8Linear, dequantize, quantize, quantize_rows, quantized
+from yuantune.models import memory, quantization
+from yuantune.models import stored as kept
+from yuantune.models.int8 import Int8Linear, quantize, quantize_rows
 from yuantune.models.load import load_model
+from yuantune.models.stored import stored, widen
 
 WAYS = (False, True)
 
@@ -52,7 +54,7 @@ def test_a_number_comes_back_within_half_a_step(rows: list[list[float]]) -> None
 def test_dequantized_products_are_those_of_the_stored_weight(
     block: int, bias: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(int8, "BLOCK", block)
+    monkeypatch.setattr(kept, "BLOCK", block)
     layer, weight = pair(False, bias=bias)
     x = torch.randn(2, 5, 37, dtype=torch.float64, requires_grad=True)
     slope = torch.randn(2, 5, 23, dtype=torch.float64)
@@ -143,11 +145,11 @@ def test_autocast_lowers_it_as_any_linear_layer() -> None:
 def test_a_model_and_what_it_stands_for(kind: str) -> None:
     model = tiny(kind)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    assert quantize(model) == 3 * 7 == len(quantized(model))
-    changed = set(quantized(model))
+    assert quantize(model) == 3 * 7 == len(stored(model))
+    changed = set(stored(model))
     assert all(path.startswith("model.layers.") for path in changed)
     plain = copy.deepcopy(model)
-    assert dequantize(plain, torch.float64) == 21 and not quantized(plain)
+    assert widen(plain, torch.float64) == 21 and not stored(plain)
     assert plain.state_dict().keys() == before.keys()
     for name, value in plain.state_dict().items():
         if name.removesuffix(".weight") in changed:
@@ -181,7 +183,7 @@ def test_loading_rounds_the_files_numbers(folder: str, request: pytest.FixtureRe
         model = load_model(path, device_map="cpu", dtype=dtype, quantization="int8")
         has = model.state_dict()
         assert has.keys() == wants.keys() and model.dtype == getattr(torch, dtype)
-        for name in (f"{path}.{part}" for path in quantized(model) for part in ("weight", "scale")):
+        for name in (f"{path}.{part}" for path in stored(model) for part in ("weight", "scale")):
             assert torch.equal(has[name], wants[name]), name
         assert not any(parameter.is_meta for parameter in model.parameters())
         assert not getattr(model, "is_quantized", False) and not hasattr(model, "hf_quantizer")
@@ -265,5 +267,6 @@ def test_the_estimate_counts_bytes() -> None:
     before = memory.estimate(model, **options)
     quantize(model)
     after = memory.estimate(model, **options)
-    inside = sum(layer.weight.numel() for layer in quantized(model).values())
-    assert before.weights - after.weights == 3 * inside > 0 and before.activations == after.activations
+    inside = sum(layer.weight.numel() for layer in stored(model).values())
+    scales = sum(layer.scale.numel() for layer in stored(model).values())  # type: ignore[union-attr]
+    assert before.weights - after.weights == 3 * inside - 4 * scales > 0 and before.activations == after.activations

@@ -18,11 +18,11 @@ from tests.test_models_grouped import TOKENS, typical
 from yuantune.batch.layout import lay_out
 from yuantune.errors import UserError
 from yuantune.methods.lean import make_lean
-from yuantune.models.int8 import quantizable
 from yuantune.models.loss import supervised_loss
+from yuantune.models.stored import replaceable
 from yuantune.models.yuan2.config import YuanConfig
 from yuantune.models.yuan2.model import YuanForCausalLM
-from yuantune.study import bench, curve, extract, int8, subjects
+from yuantune.study import base, bench, curve, extract, subjects
 from yuantune.study.bench import bench_train
 from yuantune.study.flops import matrices, product_rate, required_flops, work_of
 from yuantune.study.picture import Bar, draw
@@ -197,11 +197,14 @@ def test_reordered_batches_hold_the_same_rows() -> None:
     assert sorted(plain[:7]) == list(range(7))
 
 
-def test_what_int8_saves_and_costs(yuan_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("quantization", "bytes_saved", "bytes_more"), [("int8", 3, 4), ("bf16", 2, 0)])
+def test_what_fewer_bits_save_and_cost(
+    quantization: str, bytes_saved: int, bytes_more: int, yuan_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(
-        int8, "in_process", lambda module, words: json.loads(json.dumps(int8.main(json.loads(words))))
+        base, "in_process", lambda module, words: json.loads(json.dumps(base.main(json.loads(words))))
     )
-    found = int8.bench_int8(
+    found = base.bench_base(
         str(yuan_folder),
         str(SAMPLE / "train.jsonl"),
         steps=1,
@@ -209,19 +212,20 @@ def test_what_int8_saves_and_costs(yuan_folder: Path, monkeypatch: pytest.Monkey
         batch_size=2,
         dtype="float32",
         template="resume-ner",
+        quantization=quantization,
         products="dequantize",
     )
     model = model_of(str(yuan_folder), None, "float32", "cpu")
-    inside = sum(layer.weight.numel() for layer in quantizable(model).values())
-    rows = sum(layer.out_features for layer in quantizable(model).values())
-    assert found.full.weight_bytes - found.int8.weight_bytes == 3 * inside - 4 * rows
+    inside = sum(layer.weight.numel() for layer in replaceable(model).values())
+    rows = sum(layer.out_features for layer in replaceable(model).values())
+    assert found.full.weight_bytes - found.narrow.weight_bytes == bytes_saved * inside - bytes_more * rows
     assert found.full.seconds_per_step > 0 and found.ratio > 0
-    assert 0 < abs(found.loss - found.int8_loss) < 1e-2 * found.loss
+    assert 0 < abs(found.loss - found.narrow_loss) < 1e-2 * found.loss
     assert 0.9 < found.cosine_least <= found.cosine_median < 1 and "proj" in found.least_layer
 
 
-def test_int8_needs_a_batch_of_rows(yuan_folder: Path, rows_file: Path) -> None:
+def test_it_needs_a_batch_of_rows(yuan_folder: Path, rows_file: Path) -> None:
     with pytest.raises(UserError, match="has 6 rows, fewer than a batch of 7"):
-        int8.bench_int8(
+        base.bench_base(
             str(yuan_folder), str(rows_file), steps=1, rounds=1, batch_size=7, dtype="auto", template="resume-ner"
         )

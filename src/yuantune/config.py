@@ -38,9 +38,11 @@ class ModelSection(Section):
     """Number format of the base weights. auto: bfloat16 under an adapter (the adapter itself stays float32),
     float32 where its own weights are trained or changed, for the built-in mini, and on a CPU that only emulates
     bfloat16."""
-    quantization: Literal["none", "int8", "nf4"] = "none"
-    """Fewer bits for the frozen weights of the decoder's linear layers, under an adapter: int8 on every machine, a
-    byte a weight; nf4, half of one, on a CUDA GPU through bitsandbytes. model.dtype is then what is computed in."""
+    quantization: Literal["auto", "none", "bf16", "int8", "nf4"] = "auto"
+    """Fewer bits for the frozen weights of the decoder's linear layers, under an adapter: bf16 under float32, half
+    of it; int8 on every machine, a byte a weight; nf4, half of one, on a CUDA GPU through bitsandbytes. model.dtype
+    is then what is computed in. auto: none; bf16 where model.dtype is auto and float32 (see there), the file is
+    bfloat16, so that nothing is lost, and float32 weights would take more than a third of the memory."""
     int8_products: Literal["auto", "integer", "dequantize"] = "auto"
     """How int8 weights are multiplied: dequantize makes numbers of a block of them at a time, exactly; integer
     rounds the other side to int8 too. auto: integer on a CPU with instructions for it (AVX512-VNNI, AMX)."""
@@ -94,7 +96,7 @@ class DataSection(Section):
     allows it; on: stop where it does not; off: every row for itself, padded."""
     max_batch_tokens: int | None = Field(default=None, gt=0)
     """Most tokens in one forward pass: a step with more is computed in portions, with the same sums. null: what
-    half of the memory holds, by estimate."""
+    half of the memory beside the model holds, by estimate."""
     max_row_bytes: int = Field(default=64 * 2**20, gt=0)
     """Longest row (line, table cell, tagged sentence) in bytes; a longer one is named, and not read into memory."""
     max_file_bytes: int | None = Field(default=None, gt=0)
@@ -313,7 +315,7 @@ class Config(RunConfig):
     def _quantized(self) -> Config:
         """Quantized weights are frozen: what would train or change them is refused."""
         kind = self.model.quantization
-        if kind == "none":
+        if kind in ("auto", "none"):
             return self
         what = f"model.quantization: {kind} freezes the base"
         if self.method in ("full", "freeze", "bitfit") or (self.method == "lora" and self.lora.changes_base):

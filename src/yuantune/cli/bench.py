@@ -1,5 +1,5 @@
 """`yuantune bench train` and `extract`: how fast this machine trains and answers, as ratios within one run;
-`curve`: whether the losses are those of the padded recipe; and `int8`: what an int8 base saves and costs."""
+`curve`: whether the losses are those of the padded recipe; `base`: what a base of fewer bits saves and costs."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from yuantune.cli.console import err, out
 from yuantune.study.picture import Bar
 
 if TYPE_CHECKING:
+    from yuantune.study.base import Costs
     from yuantune.study.bench import Line
     from yuantune.study.curve import Curves
     from yuantune.study.extract import Line as ExtractLine
-    from yuantune.study.int8 import Costs
 
 app = typer.Typer(help="Measure speed and exactness on this machine.", no_args_is_help=True)
 
@@ -174,25 +174,26 @@ def curve(
 
 
 @app.command()
-def int8(
+def base(
     models: Annotated[str, typer.Option(help="Models, by name or folder; or shapes: yuan2-4l, …")] = "yuan2-mini",
     data: Annotated[str | None, typer.Option(help="Training rows (default: the sample résumés).")] = None,
     steps: Annotated[int, typer.Option(min=1, help="Counted steps in each process.")] = 4,
     rounds: Annotated[int, typer.Option(min=1, help="Processes for each base.")] = 3,
     batch_size: Annotated[int, typer.Option(min=1)] = 12,
     dtype: Annotated[str, typer.Option(help="Full base, and what is computed in: float32, …")] = "auto",
+    quantization: Annotated[str, typer.Option(help="model.quantization: int8, bf16.")] = "int8",
     products: Annotated[str, typer.Option(help="model.int8_products: auto, integer, dequantize.")] = "auto",
     template: Annotated[str, typer.Option(help="Prompt template.")] = "resume-ner",
     tokenizer: Annotated[str | None, typer.Option(help="Tokenizer of the shapes (default: Yuan2-2B's).")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures there as JSON.")] = None,
 ) -> None:
-    """What an int8 base saves and costs: bytes, time of a step, loss and adapter gradients."""
-    from yuantune.study.int8 import bench_int8
+    """What a base of fewer bits saves and costs: bytes, time of a step, loss and adapter gradients."""
+    from yuantune.study.base import bench_base
     from yuantune.train.quickstart import SAMPLE
 
     found = []
     for model in models.split(","):
-        each = bench_int8(
+        each = bench_base(
             model,
             data or str(SAMPLE / "train.jsonl"),
             steps=steps,
@@ -201,11 +202,13 @@ def int8(
             dtype=dtype,
             template=template,
             tokenizer=tokenizer,
+            quantization=quantization,
             products=products,
             note=err.print,
         )
         found.append(each)
-        what = f"computed in {each.dtype}, int8 products: {each.products}, batch {batch_size}"
+        products_of = f", int8 products: {each.products}" if quantization == "int8" else ""
+        what = f"computed in {each.dtype}{products_of}, batch {batch_size}"
         _print_costs(each, f"{model}, {what}; medians of {rounds} rounds")
         _keep(json_file, found)
 
@@ -219,7 +222,7 @@ def _print_costs(costs: Costs, title: str) -> None:
         table.add_column(name, justify="left" if name == "base" else "right")
     for name, base, ratio, loss in (
         ("full", costs.full, 1.0, costs.loss),
-        ("int8", costs.int8, costs.ratio, costs.int8_loss),
+        (costs.quantization, costs.narrow, costs.ratio, costs.narrow_loss),
     ):
         sizes = (base.weight_bytes, base.load_peak_bytes, base.peak_rss_bytes)
         mebibytes = [f"{size / 2**20:,.0f}" for size in sizes]

@@ -76,8 +76,9 @@ def _facts(name: str, revision: str | None, batch_size: int, length: int) -> dic
     from transformers import AutoConfig
 
     from yuantune.models import folder as model_folder
-    from yuantune.models.load import device_of, dtype_of, load_tokenizer, resolve
+    from yuantune.models.load import device_of, dtype_of, keeps_bfloat16, load_tokenizer, resolve
     from yuantune.models.memory import count_parameters, lora_parameters, meta_model
+    from yuantune.models.stored import keep_bfloat16
 
     folder = resolve(name, revision=revision, weights=False)
     config_file = model_folder.read_config(folder)
@@ -86,6 +87,10 @@ def _facts(name: str, revision: str | None, batch_size: int, length: int) -> dic
     model = meta_model(config)
     tokenizer = load_tokenizer(name, revision=revision)
     text = config.get_text_config()
+    parameters, adapter = count_parameters(model), lora_parameters(model)
+    computed = dtype_of("auto", name, device_of("auto"))
+    if keeps_bfloat16("auto", name, folder, dtype="auto", computed=computed):
+        keep_bfloat16(model, computed, at_least_one=False)
     return {
         "name": name,
         "folder": str(folder),
@@ -93,7 +98,7 @@ def _facts(name: str, revision: str | None, batch_size: int, length: int) -> dic
         "layers": text.num_hidden_layers,
         "hidden_size": text.hidden_size,
         "positions": getattr(text, "max_position_embeddings", None),
-        "parameters": count_parameters(model),
+        "parameters": parameters,
         "dtype": str(text.dtype).removeprefix("torch.") if text.dtype else None,
         "weights": [file.name for file in model_folder.weight_files(folder)],
         "tokenizer": type(tokenizer).__name__,
@@ -103,8 +108,8 @@ def _facts(name: str, revision: str | None, batch_size: int, length: int) -> dic
         "framing": _framing(tokenizer),
         "lora": {
             "r": 8,
-            "parameters": lora_parameters(model),
-            "memory": _memory(model, dtype_of("auto", name, device_of("auto")), batch_size, length),
+            "parameters": adapter,
+            "memory": _memory(model, computed, batch_size, length),
         },
     }
 
@@ -128,7 +133,9 @@ def _memory(model: Any, dtype: Any, batch_size: int, length: int) -> list[dict[s
     from yuantune.methods import lora
     from yuantune.methods.layers import linear_names
     from yuantune.models.memory import estimate
+    from yuantune.models.stored import stored
 
+    kept = next((layer.FORMAT for layer in stored(model).values()), None)
     options, known = LoraSection().dump(), {path.rpartition(".")[2] for path in linear_names(model)}
     options["target_modules"] = [name for name in options["target_modules"] if name in known] or "all-linear"
     model = lora.apply(model, options)
@@ -147,6 +154,7 @@ def _memory(model: Any, dtype: Any, batch_size: int, length: int) -> list[dict[s
                 "batch_size": batch_size,
                 "length": length,
                 "dtype": str(dtype).removeprefix("torch."),
+                "kept": kept,
                 "gradient_checkpointing": checkpointing,
                 **{part: getattr(memory, part) for part in (*MEMORY_PARTS, "total")},
             }
@@ -179,6 +187,7 @@ def _rows(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
         parts = ", ".join(f"{part} {_size(row[part])}" for part in MEMORY_PARTS)
         what = "  checkpointing" if row["gradient_checkpointing"] else "  memory"
         shape = f"{row['batch_size']} × {row['length']} tokens in {row['dtype']}"
+        shape += f" over {row['kept']} weights" if row["kept"] else ""
         yield what, f"about {_size(row['total'])} for {shape} ({parts})"
 
 

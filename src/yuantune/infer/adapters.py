@@ -27,10 +27,6 @@ if TYPE_CHECKING:
     from yuantune.methods.switch import Switch
 
 
-_BEFORE = {"quantization": "none", "int8_products": "auto"}
-"""What runs of before there was such an option are."""
-
-
 class Adapters:
     """Runs by name, on one base. `adapters["name"]` is an `Extractor` with the prompt and the options of its run;
     which of them has answered before makes no difference.
@@ -255,9 +251,12 @@ def differences(
     now, then = (_dtype(each, device_map) for each in (card, first))
     if dtype is None and now != then:
         yield f"it computes in {now}, {other} in {then} (dtype=… chooses one for all)"
-    options = ("attn_implementation", "quantization", "int8_products", *(() if device_map else ("device_map",)))
-    for option in options:
-        now, then = (each.model.get(option, _BEFORE.get(option)) for each in (card, first))
+    options = ("attn_implementation", "int8_products", *(() if device_map else ("device_map",)))
+    told = [{"int8_products": "auto", **each.model} for each in (card, first)]  # Older runs have no such option.
+    for option, now, then in (
+        ("quantization", card.quantization, first.quantization),
+        *((option, *(each.get(option) for each in told)) for option in options),
+    ):
         if now != then:
             yield f"its model.{option} is {now}, that of {other} is {then}"
 

@@ -24,6 +24,7 @@ from yuantune.infer.engine import Answer, Edit, Question, answer
 from yuantune.infer.schema import SchemaForm, schema_form
 from yuantune.infer.windows import Window, merged, windows
 from yuantune.models.probe import inner
+from yuantune.models.stored import stored
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -407,7 +408,7 @@ def _holds_update(model: PreTrainedModel, card: Card) -> bool:
     first, last = (each.get_base_layer() if hasattr(each, "get_base_layer") else each for each in ends)
     if tuned and last is not None and first.weight is last.weight:
         return False
-    return model.dtype in (torch.float32, torch.float64) and card.model.get("quantization", "none") == "none"
+    return model.dtype in (torch.float32, torch.float64) and card.quantization == "none" and not stored(model)
 
 
 def check_weights(folder: Path, weights: Path) -> None:

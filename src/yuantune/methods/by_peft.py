@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from yuantune.errors import ModelError, RunError
 from yuantune.methods.switch import Switch, by_modules
-from yuantune.models.int8 import Int8Linear
+from yuantune.models.stored import StoredLinear
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -59,9 +59,10 @@ def switch(base: PreTrainedModel, folder: Path) -> Switch:
 
 
 def keep_whole(model: Any) -> Any:
-    """The model, PEFT's layers in it refusing to merge into int8 weights: the update would be rounded away."""
+    """The model, PEFT's layers in it refusing to merge into weights of fewer bits: the update would be rounded
+    away."""
     for module in model.modules():
-        if hasattr(module, "get_base_layer") and isinstance(module.get_base_layer(), Int8Linear):
+        if hasattr(module, "get_base_layer") and isinstance(module.get_base_layer(), StoredLinear):
             module.merge = _Merge(module)
     return model
 
@@ -73,10 +74,10 @@ class _Merge:
         self.layer = layer
 
     def __call__(self, *args: Any, **kwargs: Any) -> None:
-        """Raises ModelError where the layer's weights are int8 now."""
-        if isinstance(self.layer.get_base_layer(), Int8Linear):
+        """Raises ModelError where the layer's weights have fewer bits now."""
+        if isinstance(base := self.layer.get_base_layer(), StoredLinear):
             raise ModelError(
-                "an adapter cannot be merged into int8 weights: it would be rounded away",
+                f"an adapter cannot be merged into {base.FORMAT} weights: it would be rounded away",
                 hint="`yuantune export RUN --merge` makes numbers of them first",
             )
         type(self.layer).merge(self.layer, *args, **kwargs)

@@ -44,6 +44,13 @@ class Card:
     seed: int
     versions: dict[str, str] = field(default_factory=versions)
 
+    @property
+    def quantization(self) -> str:
+        """What the base's weights were rounded to: none, bf16, int8, nf4; none too where `auto` chose, which rounds
+        nothing."""
+        kind = str(self.model.get("quantization", "none"))
+        return "none" if kind == "auto" else kind
+
     def save(self, folder: Path) -> None:
         """Write it into `folder`, whole or not at all."""
         write_text(folder / CARD_FILE, json.dumps(asdict(self), ensure_ascii=False, indent=2) + "\n")

@@ -2,8 +2,8 @@
 
 PEFT's forward keeps the input twice (widened, and dropped out), makes the update beside the layer's output and then
 their sum, and widens what the base computes. Here the input is kept once with a bit mask, and the update is added
-in place. An int8 base multiplies in its own way. What else a LoRA layer can be (DoRA and other variants, merged,
-disabled, several adapters, other quantized bases, autocast) goes PEFT's own way.
+in place. A base in fewer bits multiplies in its own way. What else a LoRA layer can be (DoRA and other variants,
+merged, disabled, several adapters, NF4, autocast) goes PEFT's own way.
 
 Shapes: N tokens, I inputs, O outputs, R rank.
 """
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from yuantune.models.int8 import Int8Linear
+from yuantune.models.stored import StoredLinear
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 class LoraLinear(torch.autograd.Function):
     """`x·Wᵀ + bias + scaling · dropout(x)·Aᵀ·Bᵀ`, with gradients for x, A and B.
 
-    `base` is the weight, or an int8 layer, which brings its bias. The update is computed in the input's precision;
-    the gradients of A and B have theirs.
+    `base` is the weight, or a layer that keeps it in fewer bits, which brings its bias. The update is computed in
+    the input's precision; the gradients of A and B have theirs.
 
     Source: Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models" (arXiv:2106.09685), section 4.1."""
 
@@ -34,7 +34,7 @@ class LoraLinear(torch.autograd.Function):
     def forward(
         ctx: Any,
         x: Tensor,
-        base: Tensor | Int8Linear,
+        base: Tensor | StoredLinear,
         bias_O: Tensor | None,
         a_RI: Tensor,
         b_OR: Tensor,
@@ -46,11 +46,11 @@ class LoraLinear(torch.autograd.Function):
         mask_NI = keep_mask(x_NI, dropout) if dropout > 0 else None
         scaling /= 1.0 - dropout
         low_NR = F.linear(x_NI if mask_NI is None else x_NI * mask_NI, a_RI.to(x.dtype))
-        weight_OI, int8 = (None, base) if isinstance(base, Int8Linear) else (base, None)
-        out_NO = base.product(x_NI) if isinstance(base, Int8Linear) else F.linear(x_NI, base, bias_O)
+        weight_OI, layer = (None, base) if isinstance(base, StoredLinear) else (base, None)
+        out_NO = base.product(x_NI) if isinstance(base, StoredLinear) else F.linear(x_NI, base, bias_O)
         out_NO.addmm_(low_NR, b_OR.to(x.dtype).T, alpha=scaling)
         ctx.save_for_backward(x_NI, mask_NI, low_NR, weight_OI, a_RI, b_OR)
-        ctx.scaling, ctx.shape, ctx.int8 = scaling, x.shape, int8
+        ctx.scaling, ctx.shape, ctx.layer = scaling, x.shape, layer
         return out_NO.view(*x.shape[:-1], -1)
 
     @staticmethod
@@ -63,7 +63,7 @@ class LoraLinear(torch.autograd.Function):
         a_slope_RI = (low_slope_NR.T @ (x_NI if mask_NI is None else x_NI * mask_NI)).to(a_RI.dtype)
         x_slope = None
         if ctx.needs_input_grad[0]:
-            x_slope_NI = slope_NO @ weight_OI if ctx.int8 is None else ctx.int8.input_slope(slope_NO)
+            x_slope_NI = slope_NO @ weight_OI if ctx.layer is None else ctx.layer.input_slope(slope_NO)
             a_RI = a_RI.to(slope_NO.dtype)
             if mask_NI is None:
                 x_slope_NI.addmm_(low_slope_NR, a_RI)
@@ -97,7 +97,7 @@ def make_lean(model: PreTrainedModel) -> int:
     for module in model.modules():
         if (
             type(module) is Linear
-            and type(module.base_layer) in (nn.Linear, Int8Linear)
+            and (type(module.base_layer) is nn.Linear or isinstance(module.base_layer, StoredLinear))
             and not module.fan_in_fan_out
         ):
             module.forward = _Forward(module)
@@ -121,7 +121,7 @@ class _Forward:
         base, dropout = layer.base_layer, layer.lora_dropout[adapter]
         out = LoraLinear.apply(
             x,
-            base if isinstance(base, Int8Linear) else base.weight,
+            base if isinstance(base, StoredLinear) else base.weight,
             base.bias,
             layer.lora_A[adapter].weight,
             layer.lora_B[adapter].weight,
@@ -141,6 +141,6 @@ class _Forward:
             and adapter not in layer.lora_variant
             and layer.lora_B[adapter].bias is None
             and not base.weight.requires_grad
-            and (isinstance(base, Int8Linear) or x.dtype == base.weight.dtype)
+            and (isinstance(base, StoredLinear) or x.dtype == base.weight.dtype)
             and not torch.is_autocast_enabled(x.device.type)
         )

@@ -27,7 +27,7 @@ from yuantune.methods.by_peft import CONFIG_FILE, FOLDER, WEIGHTS_FILE, merge
 from yuantune.methods.layers import check_linear, chosen_layers, linear_names
 from yuantune.methods.lean import make_lean
 from yuantune.methods.switch import Switch, by_modules
-from yuantune.models.int8 import Int8Linear
+from yuantune.models.stored import StoredLinear
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -189,7 +189,8 @@ def _check_saved(model: PreTrainedModel, names: Sequence[str]) -> None:
             and any(each in (embedding, head) for each in found)
         ):
             problems.append(Problem(name, "embedding and head are one weight here; a trained copy would part them"))
-        elif any(isinstance(part, Int8Linear) for each in found for part in each.modules()):
-            problems.append(Problem(name, "its weights are int8 (model.quantization), which cannot be trained"))
+        elif kept := [part for each in found for part in each.modules() if isinstance(part, StoredLinear)]:
+            why = f"its weights are {kept[0].FORMAT} (model.quantization), which cannot be trained"
+            problems.append(Problem(name, why))
     if problems:
         raise ConfigError("lora.modules_to_save names what cannot be trained beside the update", problems=problems)

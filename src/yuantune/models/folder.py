@@ -179,6 +179,21 @@ def header_flaw(table: Any, begin: int, size: int) -> str:
     return "" if size == end else f"the file has {size - end:,} bytes that its header does not know"
 
 
+def is_bfloat16(folder: Path) -> bool:
+    """Whether all numbers of the model's weights are bfloat16: by the headers of the files; by the config, where
+    they are pickles, which have none. No weights are none."""
+    files = weight_files(folder)
+    if any(file.suffix != ".safetensors" for file in files):
+        config = read_config(folder)
+        return "bfloat16" in (config.get("dtype"), config.get("torch_dtype"))
+    kinds = set()
+    for file in files:
+        with file.open("rb") as stream:
+            table = parse_json(stream.read(struct.unpack("<Q", stream.read(8))[0]))
+        kinds |= {entry["dtype"] for name, entry in table.items() if name != "__metadata__"}
+    return kinds == {"BF16"}
+
+
 def refuse_unsupported(name: str, config: dict[str, Any]) -> None:
     """Raise ModelError for a model that yuantune cannot run: one with remote code, or no causal language model.
 

@@ -13,19 +13,17 @@ outliers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+import functools
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from yuantune.errors import ModelError
-from yuantune.models.probe import decoder_layers
+from yuantune.models.stored import StoredLinear, replace
 
 LEVELS = 127
 """Steps on either side of zero; -128 is not used, so that a number and its opposite round alike."""
-BLOCK = 2**21
-"""Weights that are numbers at once: 8 MiB in float32."""
 
 
 def quantize_rows(x_RC: Tensor) -> tuple[Tensor, Tensor]:
@@ -39,12 +37,12 @@ def quantize_rows(x_RC: Tensor) -> tuple[Tensor, Tensor]:
     return whole_RC.to(torch.int8), scale_R
 
 
-class Int8Linear(nn.Linear):
+class Int8Linear(StoredLinear):
     """A linear layer whose `weight` is int8 [O, I] beside a `scale` [O]; neither is trained.
 
-    It multiplies by `integer` products or by the dequantized weight. The bias is in the model's own format, and so
-    is what comes out: in the format of the input, or autocast's."""
+    It multiplies by `integer` products or by the dequantized weight."""
 
+    FORMAT = "int8"
     scale: Tensor
 
     def __init__(
@@ -78,25 +76,16 @@ class Int8Linear(nn.Linear):
         made.register_parameter("bias", layer.bias)
         return made.train(layer.training)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[..., I] to [..., O]."""
-        if torch.is_autocast_enabled(x.device.type):
-            x = x.to(torch.get_autocast_dtype(x.device.type))
-        out_NO: Tensor = _Product.apply(x.reshape(-1, self.in_features), self)
-        return out_NO.view(*x.shape[:-1], self.out_features)
-
     def product(self, x_NI: Tensor) -> Tensor:
         """`x·Wᵀ + bias`, a new tensor, without a graph."""
         if self.integer:
             whole_NI, token_N = quantize_rows(x_NI)
             out_NO = _scaled(_whole_product(whole_NI, self.weight.T), token_N, self.scale, x_NI.dtype)
         else:
-            out_NO = x_NI.new_empty(len(x_NI), self.out_features)
-            for some in _blocks(self.out_features, self.in_features):
-                torch.mm(x_NI, self._numbers(some, slice(None), x_NI.dtype).T, out=out_NO[:, some])
+            out_NO = self._by_blocks(x_NI)
             if _scaled_last(x_NI.dtype):
                 out_NO *= self.scale.to(x_NI.dtype)
-        return out_NO if self.bias is None else out_NO.add_(self.bias.to(x_NI.dtype))
+        return self._with_bias(out_NO)
 
     def input_slope(self, slope_NO: Tensor) -> Tensor:
         """The gradient of the input, [N, I], from that of the output, a new tensor."""
@@ -104,26 +93,19 @@ class Int8Linear(nn.Linear):
             # The weight's scales go along the summed axis: they are taken to the other factor first.
             whole_NO, token_N = quantize_rows(slope_NO.to(_wide(slope_NO.dtype)) * self.scale)
             return _scaled(_whole_product(whole_NO, self.weight), token_N, None, slope_NO.dtype)
-        out_NI = slope_NO.new_empty(len(slope_NO), self.in_features)
-        if _scaled_last(slope_NO.dtype):
-            slope_NO = slope_NO * self.scale.to(slope_NO.dtype)
-        # Blocks of columns: a sum over blocks of rows would be rounded once a block.
-        for some in _blocks(self.in_features, self.out_features):
-            torch.mm(slope_NO, self._numbers(slice(None), some, slope_NO.dtype), out=out_NI[:, some])
-        return out_NI
+        scaled_NO = slope_NO * self.scale.to(slope_NO.dtype) if _scaled_last(slope_NO.dtype) else slope_NO
+        return super().input_slope(scaled_NO)
 
-    def _numbers(self, rows: slice, columns: slice, dtype: torch.dtype) -> Tensor:
+    def numbers(self, rows: slice, columns: slice, dtype: torch.dtype) -> Tensor:
         """A block of the weight in `dtype`, without its scales where `_scaled_last` says that they come later."""
-        numbers = self.weight[rows, columns].to(dtype)
+        numbers = super().numbers(rows, columns, dtype)
         return numbers if _scaled_last(dtype) else numbers.mul_(self.scale[rows, None])
 
-    def dequantize(self, dtype: torch.dtype) -> nn.Linear:
+    def widened(self, dtype: torch.dtype) -> nn.Linear:
         """The plain layer with the numbers that the weight stands for, rounded to `dtype` once; frozen."""
-        made = nn.Linear(self.in_features, self.out_features, False, device="meta")
-        wide_OI = self.weight.to(_wide(dtype)) * self.scale[:, None]
-        made.weight = nn.Parameter(wide_OI.to(dtype), requires_grad=False)
-        made.register_parameter("bias", self.bias)
-        return made.train(self.training)
+        made = super().widened(_wide(dtype))
+        made.weight.data = made.weight.data.mul_(self.scale[:, None]).to(dtype)
+        return made
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Int8Linear:
         """Another format of the model's numbers is none of the scales': they say what the weights are."""
@@ -137,19 +119,6 @@ class Int8Linear(nn.Linear):
         return f"{super().extra_repr()}, {'integer products' if self.integer else 'dequantized in blocks'}"
 
 
-class _Product(torch.autograd.Function):
-    """`Int8Linear.product` with the gradient of its input; the input is not kept."""
-
-    @staticmethod
-    def forward(ctx: Any, x_NI: Tensor, layer: Int8Linear) -> Tensor:
-        ctx.layer = layer
-        return layer.product(x_NI)
-
-    @staticmethod
-    def backward(ctx: Any, *slopes: Tensor) -> Any:
-        return ctx.layer.input_slope(slopes[0]) if ctx.needs_input_grad[0] else None, None
-
-
 def _wide(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.float32)
 
@@ -158,12 +127,6 @@ def _scaled_last(dtype: torch.dtype) -> bool:
     """Whether scales are multiplied into the products, and not into the weights: once a token instead of once a
     weight. In float16 sums without them overflow."""
     return dtype != torch.float16
-
-
-def _blocks(length: int, other: int) -> Iterator[slice]:
-    """Slices of an axis whose blocks have about BLOCK numbers, the other axis being whole."""
-    step = max(BLOCK // max(other, 1), 1)
-    return (slice(start, min(start + step, length)) for start in range(0, length, step))
 
 
 def _whole_product(one: Tensor, other: Tensor) -> Tensor:
@@ -177,45 +140,8 @@ def _scaled(whole_RC: Tensor, row_R: Tensor, column_C: Tensor | None, dtype: tor
     return (wide_RC if column_C is None else wide_RC.mul_(column_C)).to(dtype)
 
 
-# ------------------------------------------------------------------------------------------------- whole models
-
-
-def quantizable(model: nn.Module) -> dict[str, nn.Linear]:
-    """The linear layers of the model's decoder layers, by path: not embeddings, not the head.
-
-    Raises ModelError where there are none."""
-    layers = decoder_layers(model)
-    inside = {id(module) for module in layers.modules()} if layers is not None else set()
-    # Subclasses have a forward of their own, or a weight that is something else already.
-    found = {
-        path: module for path, module in model.named_modules() if id(module) in inside and type(module) is nn.Linear
-    }
-    if not found:
-        raise ModelError(
-            f"{type(model).__name__} has no linear layers in its decoder that int8 could be put into",
-            hint="say `model.quantization: none`",
-        )
-    return found
-
-
 def quantize(model: nn.Module, *, integer: bool = False) -> int:
     """Give the model's decoder layers int8 weights, in place, a layer at a time; how many got them.
 
-    Raises ModelError as `quantizable` does, and for weights that are not finite."""
-    found = quantizable(model)
-    for path, layer in found.items():
-        model.set_submodule(path, Int8Linear.of(layer, integer=integer))
-    return len(found)
-
-
-def quantized(model: nn.Module) -> dict[str, Int8Linear]:
-    """The layers with int8 weights, by path."""
-    return {path: module for path, module in model.named_modules() if isinstance(module, Int8Linear)}
-
-
-def dequantize(model: nn.Module, dtype: torch.dtype) -> int:
-    """Put plain layers in `dtype` in their places again, also under adapters, a layer at a time; how many."""
-    found = quantized(model)
-    for path, layer in found.items():
-        model.set_submodule(path, layer.dequantize(dtype))
-    return len(found)
+    Raises ModelError where there are none, and for weights that are not finite."""
+    return replace(model, functools.partial(Int8Linear.of, integer=integer))

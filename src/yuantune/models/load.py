@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 BUILTIN = ("yuan2-mini",)
 """Models that ship in `resources/`."""
 DTYPES = ("bfloat16", "float16", "float32", "float64")
+KEPT_FROM = 1 / 3
+"""Share of the memory above which float32 weights stay bfloat16 where they came as that. In a training step of many
+tokens nothing is lost by it, but one token alone takes two to three times as long."""
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
@@ -153,13 +156,13 @@ def load_model(
     dtype: str = "auto",
     device_map: str = "auto",
     attn_implementation: str = "sdpa",
-    quantization: str = "none",
+    quantization: str = "auto",
     int8_products: str = "auto",
 ) -> PreTrainedModel:
     """The model on its device, in evaluation mode.
 
     `dtype` auto is bfloat16; float32 for a built-in model, and on a processor that would emulate bfloat16.
-    `quantization` (none, int8, nf4) is that of its frozen linear layers.
+    `quantization` (auto, none, bf16, int8, nf4) is that of its frozen linear layers.
 
     Raises ModelError for a model that is not complete, damaged, or not runnable here; nothing that is missing is
     made up."""
@@ -173,7 +176,10 @@ def load_model(
     device = torch.device(device_of(device_map))
     kind = dtype_of(dtype, name, device.type)
     options: dict[str, Any] = {"dtype": kind, "attn_implementation": attn_implementation}
-    if quantization != "none":
+    narrow = keeps_bfloat16(quantization, name, folder, dtype=dtype, computed=kind)
+    if narrow and model_folder.is_bfloat16(folder):
+        options["dtype"] = torch.bfloat16  # As it is there: it is never wide as a whole.
+    if quantization in ("int8", "nf4"):
         from yuantune.models.quantization import config_for, refuse_quantized
 
         refuse_quantized(str(name), config)
@@ -190,6 +196,11 @@ def load_model(
         ) from error
     except (OSError, ValueError, RuntimeError, ImportError, SafetensorError, TypeError, KeyError) as error:
         raise ModelError(f"the model {name} cannot be loaded: {_first_line(error)}") from error
+    if narrow:
+        from yuantune.models.stored import keep_bfloat16
+
+        keep_bfloat16(model, kind, at_least_one=quantization != "auto")
+        model.config.dtype = kind
     # What an adapter made from it will call its base.
     on_hub = hub.parse(str(name))
     model.name_or_path = on_hub.id if on_hub and not Path(name).is_dir() else canonical(name)
@@ -251,6 +262,25 @@ def computes_bfloat16(device: str) -> bool:
     if not device.startswith("cpu"):
         return True
     return bool(torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def keeps_bfloat16(quantization: str, name: str | Path, folder: Path, *, dtype: str, computed: torch.dtype) -> bool:
+    """Whether the linear layers of the model called `name`, in `folder`, keep bfloat16 weights and compute in
+    `computed`, by the options of the model.
+
+    auto: where `dtype` is left open, too, the device would only emulate bfloat16, the file has no other numbers, so
+    that nothing is lost, and float32 weights would take more than a third of the memory. All are facts of the
+    machine and the file."""
+    import torch
+
+    from yuantune.models.memory import memory_of
+
+    if quantization == "bf16":
+        return computed in (torch.float32, torch.float64)
+    if quantization != "auto" or dtype != "auto" or computed != torch.float32 or str(name) in BUILTIN:
+        return False
+    wide = 2 * sum(file.stat().st_size for file in model_folder.weight_files(folder))
+    return wide > KEPT_FROM * memory_of(torch.device("cpu")) and model_folder.is_bfloat16(folder)
 
 
 def _read_model(folder: Path, device: torch.device, options: dict[str, Any]) -> PreTrainedModel:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 WRITERS = ("o_proj", "down_proj", "c_proj", "out_proj", "dense", "dense_4h_to_h", "wo", "w2", "fc2")
 """Names of layers whose output is only added to the residual stream: autograd keeps their input instead."""
+CGROUPS, OWN_GROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 COPIES = 4
 """A trained number is there four times: itself, its gradient, AdamW's two averages."""
 
@@ -103,9 +104,9 @@ def estimate(
 
 
 def tokens_that_fit(model: PreTrainedModel, *, device: torch.device, checkpointing: bool = False) -> int | None:
-    """How many tokens of a training step half of the device's memory holds beside the weights of `model`, as a
-    method's `apply` leaves it, at least one; None where the model's layers are not known. The same on a machine at
-    any time."""
+    """How many tokens of a training step half of what `model`, as a method's `apply` leaves it, leaves of the
+    device's memory holds, at least one; None where the model's layers are not known. The same on a machine at any
+    time."""
     from yuantune.models.probe import inner
 
     one, two = (
@@ -124,7 +125,7 @@ def tokens_that_fit(model: PreTrainedModel, *, device: torch.device, checkpointi
         return None
     # What one row's virtual tokens take is there once at least.
     fixed = one.weights + one.trained + one.activations - per_token
-    return max((memory_of(device) // 2 - fixed) // per_token, 1)
+    return max((memory_of(device) - fixed) // 2 // per_token, 1)
 
 
 def is_exhausted(error: BaseException) -> bool:
@@ -150,7 +151,7 @@ def _machine_memory() -> int:
 
 
 def _limits() -> Iterator[int]:
-    """Of the process and of its container, where there are any."""
+    """Of the process and of its control groups (containers, batch systems, systemd), where there are any."""
     try:
         import resource
     except ImportError:  # Windows has none.
@@ -158,20 +159,38 @@ def _limits() -> Iterator[int]:
     for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA):
         if (soft := resource.getrlimit(kind)[0]) != resource.RLIM_INFINITY:
             yield soft
-    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+    for path in _limit_files():
         try:
-            yield int(Path(path).read_text())
-        except (OSError, ValueError):  # Another system, or no limit.
+            yield int(path.read_text())
+        except (OSError, ValueError):  # Another system, a group that is not seen from here, or no limit.
             continue
 
 
+def _limit_files() -> Iterator[Path]:
+    """Where the limits of the process's own memory group and of all that it lies in are written."""
+    yield from (CGROUPS / "memory.max", CGROUPS / "memory" / "memory.limit_in_bytes")
+    try:
+        lines = OWN_GROUPS.read_text().splitlines()
+    except OSError:
+        return
+    for _, controllers, group in (line.split(":", 2) for line in lines if line.count(":") >= 2):
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        root, name = (CGROUPS / "memory", "memory.limit_in_bytes") if controllers else (CGROUPS, "memory.max")
+        path = PurePosixPath(group)
+        yield from (root / str(part).lstrip("/") / name for part in (path, *path.parents) if str(part) != "/")
+
+
 def _frozen_bytes(model: nn.Module, size: int) -> int:
-    """Of the weights that are not trained, floating-point ones in a format of `size` bytes a number, int8 ones as
-    they are."""
-    return sum(
-        each.numel() * (size if each.is_floating_point() else each.element_size())
-        for each in model.parameters()
-        if not each.requires_grad
+    """Of the weights that are not trained, in a format of `size` bytes a number; those of fewer bits as they are,
+    with their scales."""
+    from yuantune.models.stored import stored
+
+    kept = [each for layer in stored(model).values() for each in (layer.weight, *layer.buffers())]
+    others = {id(each) for each in kept}
+    plain = (each for each in model.parameters() if not each.requires_grad and id(each) not in others)
+    return sum(each.nbytes for each in kept) + sum(
+        each.numel() * (size if each.is_floating_point() else each.element_size()) for each in plain
     )
 
 

@@ -20,7 +20,8 @@ from transformers.quantizers.base import HfQuantizer
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from yuantune.errors import ModelError, Problem
-from yuantune.models.int8 import Int8Linear, quantizable, quantize_rows, quantized
+from yuantune.models.int8 import Int8Linear, quantize_rows
+from yuantune.models.stored import no_layers, replaceable
 
 INT8 = "yuantune_int8"
 """Our quantizer's name in transformers."""
@@ -97,7 +98,7 @@ def finish(model: PreTrainedModel, report: dict[str, Any]) -> list[Problem]:
     """After loading int8: make an ordinary model of it, which the Trainer and transformers treat as one. Says where
     weights are of another shape than the model's, or not finite, and takes the scales, which no file has, out of
     what transformers reports as missing or of another shape."""
-    layers = quantized(model)
+    layers = {path: each for path, each in model.named_modules() if isinstance(each, Int8Linear)}
     if not layers:
         return []
     model.hf_quantizer.remove_quantization_config(model)
@@ -130,7 +131,9 @@ class Int8Quantizer(HfQuantizer):
     """Puts `Int8Linear` in the place of the decoder layers' linear layers, and fills it as weights come in."""
 
     def _process_model_before_weight_loading(self, model: PreTrainedModel, **kwargs: Any) -> None:
-        found = quantizable(model)
+        found = replaceable(model)
+        if not found:
+            raise no_layers(model)
         for path, layer in found.items():
             made = Int8Linear(
                 layer.in_features,

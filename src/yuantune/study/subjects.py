@@ -45,13 +45,19 @@ def model_of(
     quantization: str = "none",
     products: str = "auto",
 ) -> PreTrainedModel:
-    """The model in `dtype` on `device` (cpu, cuda), in evaluation mode. A shape, which no file holds, is not
-    quantized."""
+    """The model in `dtype` on `device` (cpu, cuda), in evaluation mode. Of a shape, which no file holds, weights
+    can stay bfloat16 (`quantization: bf16`), and are not rounded further."""
+    import torch
+
     from yuantune.models.load import load_model
     from yuantune.models.scratch import new_model
+    from yuantune.models.stored import keep_bfloat16
 
     if model in SHAPES:
-        assert quantization == "none", "a shape has to be written first"
-        made = new_model(SHAPES[model], tokenizer, positions=POSITIONS, seed=0, dtype=dtype, device_map=device)
+        assert quantization in ("none", "bf16"), "a shape has to be written first"
+        drawn = "bfloat16" if quantization == "bf16" else dtype
+        made = new_model(SHAPES[model], tokenizer, positions=POSITIONS, seed=0, dtype=drawn, device_map=device)
+        if drawn != dtype:
+            keep_bfloat16(made, getattr(torch, dtype))
         return made.eval()
     return load_model(model, dtype=dtype, device_map=device, quantization=quantization, int8_products=products)

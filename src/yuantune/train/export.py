@@ -28,10 +28,11 @@ from yuantune.errors import ConfigError, RunError, WorkFailed
 from yuantune.infer.extractor import Extractor, load
 from yuantune.methods import METHODS
 from yuantune.methods.card import Card, read_card
-from yuantune.models.int8 import dequantize, quantized
+from yuantune.models.int8 import Int8Linear
 from yuantune.models.load import DTYPES, dtype_of, load_model
 from yuantune.models.probe import ROUNDING, accepts, trial
 from yuantune.models.quantization import integer_products
+from yuantune.models.stored import widen
 from yuantune.train.folder import failures
 from yuantune.train.gguf.architecture import known
 from yuantune.train.gguf.export import Exporter, Written
@@ -89,7 +90,8 @@ def export_merged(
 
     `records` are what logits are compared on; `dtype` is the format of its weights, auto that of the run's base.
     `gguf` names the format of a GGUF file beside them, or, without `plain`, in their place; `on_tensor` gets how
-    many of its tensors are written. An int8 base is dequantized first: what was trained over stays. Raises RunError
+    many of its tensors are written. A base in fewer bits is
+    made whole first: what was trained over stays. Raises RunError
     where the run's method or base cannot be merged or `output` cannot be made, ModelError where llama.cpp has no
     such model, WorkFailed where the merged model answers otherwise."""
     card = read_card(run)
@@ -101,7 +103,7 @@ def export_merged(
     assert method is not None and not isinstance(method.merge, str)  # `load` would have refused it.
     expected = _logits(extractor.model, extractor.template, records)
     by_integers = _by_integers(card, extractor, records)
-    dequantize(extractor.model, getattr(torch, exact))
+    widen(extractor.model, getattr(torch, exact))
     whole = method.merge(extractor.model).eval()
     exporter = Exporter(whole, extractor.template, records, card, gguf, output) if gguf else None
     found = _logits(whole, extractor.template, records)
@@ -134,7 +136,7 @@ def export_merged(
                 _check_read_back(gguf_written, gguf, exact)
             count = sum(len(each) for each in expected)
             integer = None if by_integers is None else _difference(by_integers, found)
-            quantization = card.model.get("quantization", "none")
+            quantization = card.quantization
             export = Export(
                 output, dtype, quantization, len(records), count, merged, written, made, gguf_written, integer
             )
@@ -150,7 +152,7 @@ def export_merged(
 
 def _by_integers(card: Card, extractor: Extractor, records: Sequence[Record]) -> list[Tensor] | None:
     """The logits of the run as it answers on this machine, where that is by integer products; else None."""
-    layers = quantized(extractor.model).values()
+    layers = [layer for layer in extractor.model.modules() if isinstance(layer, Int8Linear)]
     device = str(extractor.model.device)
     # A GPU has no integer products of ours: it exports what a CPU has trained all the same.
     if (
@@ -186,7 +188,7 @@ def _check(run: Path, card: Card, output: Path, records: Sequence[Record], dtype
             f"{run} was trained by {card.method}, which cannot be merged: {method.merge}",
             hint=f"`yuantune generate {run}` answers with base and adapter",
         )
-    if card.model.get("quantization") == "nf4":
+    if card.quantization == "nf4":
         raise RunError(
             f"{run} was trained over an NF4 base, which is not merged: adding to it would round it anew",
             hint=f"`yuantune generate {run}` answers with base and adapter",

@@ -36,8 +36,8 @@ class MemoryPlan:
 
 
 def fitting(model: PreTrainedModel, device: torch.device) -> dict[bool, int | None]:
-    """Tokens that half of the memory of `device` holds, by estimate, without gradient checkpointing (False) and
-    with it; `model` is as its method's `apply` leaves it."""
+    """Tokens that half of the memory that `device` has beside the model holds, by estimate, without gradient
+    checkpointing (False) and with it; `model` is as its method's `apply` leaves it."""
     return {each: tokens_that_fit(model, device=device, checkpointing=each) for each in (False, True)}
 
 
@@ -83,8 +83,8 @@ def plan_tokens(asked: bool | str, tokens: int, fits: Mapping[bool, int | None])
 
 def _reason(kept: int) -> str:
     return (
-        f"gradient checkpointing is on: without it, half of the memory holds about {kept:,} tokens of a step "
-        "(`train.gradient_checkpointing: false` turns it off)"
+        "gradient checkpointing is on: without it, half of the memory beside the model holds about "
+        f"{kept:,} tokens of a step (`train.gradient_checkpointing: false` turns it off)"
     )
 
 

@@ -33,6 +33,13 @@ if TYPE_CHECKING:
     from yuantune.train.plan import MemoryPlan
 
 
+KEPT = (
+    "the base's bfloat16 weights stay as they are, and are computed with in float32: this processor only emulates "
+    "bfloat16, and float32 ones would take more than a third of the memory (`model.quantization: none` makes them)"
+)
+"""What is said where memory decides what the base is."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunResult:
     """What a run came to. Losses are per supervised token, in nats; `rows_per_second` counts training rows;
@@ -102,7 +109,7 @@ def _run(
     from transformers import set_seed
 
     from yuantune.methods import METHODS, trainable_parameters
-    from yuantune.models.load import load_model, load_tokenizer
+    from yuantune.models.load import load_tokenizer
     from yuantune.models.probe import inner
     from yuantune.train.plan import fitting
     from yuantune.train.space import check_space, trained_bytes
@@ -120,15 +127,7 @@ def _run(
     card = card_of(config, data)
     if checkpoint is not None:
         run_folder.check_same(folder, card, data.reports)
-    model = load_model(
-        config.model.name,
-        revision=config.model.revision,
-        dtype=weights_dtype(config),
-        device_map=config.model.device_map,
-        attn_implementation=config.model.attn_implementation,
-        quantization=config.model.quantization,
-        int8_products=config.model.int8_products,
-    )
+    model = _load_base(config, console)
     set_seed(config.train.seed)
     method = METHODS[config.method]
     model = method.apply(model, method_options(config), tokenizer)
@@ -168,6 +167,25 @@ def _run(
             signal_number=signal_number,
         )
     return RunResult(folder=folder, trainable=trainable, parameters=parameters, **result), data
+
+
+def _load_base(config: Config, console: Console) -> PreTrainedModel:
+    """The base model as the config has it; it says where memory has decided on that."""
+    from yuantune.models.load import load_model
+    from yuantune.models.stored import stored
+
+    model = load_model(
+        config.model.name,
+        revision=config.model.revision,
+        dtype=weights_dtype(config),
+        device_map=config.model.device_map,
+        attn_implementation=config.model.attn_implementation,
+        quantization=config.model.quantization,
+        int8_products=config.model.int8_products,
+    )
+    if config.model.quantization == "auto" and stored(model):
+        note_to(console, KEPT)
+    return model
 
 
 def _begin_with_data(

@@ -1,8 +1,8 @@
-"""`yuantune bench int8`: what an int8 base costs and saves, beside the same model in full.
+"""`yuantune bench base`: what a base of fewer bits costs and saves, beside the same model in full.
 
 Time and memory are those of training steps, each base in a process of its own, in turn; what loading takes at its
 peak, of a process that does nothing else. Exactness is the first batch's loss, and the gradient of every adapter at
-its start, where B is zero: then all of it is B's. A process is `python -m yuantune.study.int8 TASK` with its job.
+its start, where B is zero: then all of it is B's. A process is `python -m yuantune.study.base TASK` with its job.
 """
 
 from __future__ import annotations
@@ -25,8 +25,6 @@ from yuantune.study.subjects import SHAPES, model_of, tokenizer_of
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-BASES = ("none", "int8")
-
 
 @dataclass(frozen=True, slots=True)
 class Base:
@@ -42,24 +40,25 @@ class Base:
 @dataclass(frozen=True, slots=True)
 class Costs:
     """Both bases, and how far they are apart: the loss per supervised token of each, and the cosines of the
-    adapters' gradients, the median of all and the least, with its layer. `ratio` is int8's time of a step over the
-    full base's, the median of the rounds."""
+    adapters' gradients, the median of all and the least, with its layer. `ratio` is the narrow base's time of a
+    step over the full one's, the median of the rounds."""
 
     model: str
     dtype: str
+    quantization: str
     products: str
     rows: int
     full: Base
-    int8: Base
+    narrow: Base
     ratio: float
     loss: float
-    int8_loss: float
+    narrow_loss: float
     cosine_median: float
     cosine_least: float
     least_layer: str
 
 
-def bench_int8(
+def bench_base(
     model: str,
     data: str,
     *,
@@ -69,15 +68,19 @@ def bench_int8(
     dtype: str,
     template: str,
     tokenizer: str | None = None,
+    quantization: str = "int8",
     products: str = "auto",
     note: Callable[[str], None] = lambda text: None,
 ) -> Costs:
-    """Measure. A shape (`yuantune.study.subjects`) is written into a temporary folder first, and loaded as any
-    model is. Raises UserError for fewer rows than a batch, WorkFailed where a process fails."""
+    """Measure `quantization` (int8, bf16). A shape (`yuantune.study.subjects`) is written into a temporary folder
+    first, and loaded as any model is. Raises UserError for another one or fewer rows than a batch, WorkFailed where
+    a process fails."""
     from yuantune.models.load import dtype_of
     from yuantune.models.quantization import integer_products
 
-    products = "integer" if integer_products(products, "cpu") else "dequantize"
+    if quantization not in ("int8", "bf16"):
+        raise UserError(f"unknown quantization {quantization}", hint="int8, bf16")
+    products = "integer" if quantization == "int8" and integer_products(products, "cpu") else "dequantize"
     dtype = str(dtype_of(dtype, model, "cpu")).removeprefix("torch.")
     rows = len(examples_of(model, tokenizer, data, template))
     if rows < batch_size:
@@ -89,7 +92,9 @@ def bench_int8(
         if model in SHAPES:
             note(f"{model}: writing its weights")
             place = str(Path(scratch) / model)
-            _done("write", {"model": model, "tokenizer": tokenizer, "dtype": dtype, "folder": place})
+            written = "bfloat16" if quantization == "bf16" else dtype
+            _done("write", {"model": model, "tokenizer": tokenizer, "dtype": written, "folder": place})
+        bases = ("none", quantization)
         jobs = {
             base: asdict(
                 Job(
@@ -106,24 +111,24 @@ def bench_int8(
                     products,
                 )
             )
-            for base in BASES
+            for base in bases
         }
-        loads: dict[str, list[dict[str, Any]]] = {base: [] for base in BASES}
-        runs: dict[str, list[dict[str, Any]]] = {base: [] for base in BASES}
+        loads: dict[str, list[dict[str, Any]]] = {base: [] for base in bases}
+        runs: dict[str, list[dict[str, Any]]] = {base: [] for base in bases}
         for turn in range(rounds):
-            for base in BASES:
+            for base in bases:
                 note(f"{model}, round {turn + 1}/{rounds}: {'full' if base == 'none' else base}")
                 loads[base].append(_done("load", jobs[base]))
                 runs[base].append(_done("train", jobs[base]))
         note(f"{model}: loss and gradients")
-        apart = _done("compare", jobs["int8"])
-    full, int8 = (_base(loads[base], runs[base]) for base in BASES)
-    pairs = [one["seconds"] / other["seconds"] for one, other in zip(runs["int8"], runs["none"], strict=True)]
-    return Costs(model, dtype, products, batch_size, full, int8, median(pairs), **apart)
+        apart = _done("compare", jobs[quantization])
+    full, narrow = (_base(loads[base], runs[base]) for base in bases)
+    pairs = [one["seconds"] / other["seconds"] for one, other in zip(runs[quantization], runs["none"], strict=True)]
+    return Costs(model, dtype, quantization, products, batch_size, full, narrow, median(pairs), **apart)
 
 
 def _done(task: str, words: dict[str, Any]) -> dict[str, Any]:
-    found = in_process("yuantune.study.int8", json.dumps({"task": task, "job": words}))
+    found = in_process("yuantune.study.base", json.dumps({"task": task, "job": words}))
     if "error" in found:
         raise WorkFailed(f"{task}: {found['error']}")
     return found
@@ -174,16 +179,16 @@ def _compare(job: Job) -> dict[str, Any]:
     import torch
 
     words = asdict(job)
-    full, int8 = (_gradients(Job(**{**words, "quantization": base})) for base in BASES)
+    full, narrow = (_gradients(Job(**{**words, "quantization": base})) for base in ("none", job.quantization))
     cosines = {
-        name: float(torch.nn.functional.cosine_similarity(one.flatten(), int8[1][name].flatten(), dim=0))
+        name: float(torch.nn.functional.cosine_similarity(one.flatten(), narrow[1][name].flatten(), dim=0))
         for name, one in full[1].items()
         if bool(one.any())  # The last layers' unneeded parts have none.
     }
     least = min(cosines, key=cosines.__getitem__)
     return {
         "loss": full[0],
-        "int8_loss": int8[0],
+        "narrow_loss": narrow[0],
         "cosine_median": median(cosines.values()),
         "cosine_least": cosines[least],
         "least_layer": least,
