@@ -28,6 +28,9 @@ from tests.yuan2_reference import (
     tiny_model,
 )
 from yuantune.errors import ModelError
+from yuantune.models.yuan2.config import YuanConfig
+from yuantune.models.yuan2.model import YuanMLP
+from yuantune.models.yuan2.rms_norm import YuanRMSNorm
 
 
 @pytest.mark.parametrize("implementation", ["eager", "sdpa"])
@@ -247,3 +250,37 @@ def test_flash_attention_is_told_where_sequences_begin(monkeypatch: pytest.Monke
 def test_shapes_that_do_not_fit_are_refused(arguments: dict[str, Tensor], message: str) -> None:
     with pytest.raises(ModelError, match=message):
         tiny_model()(random_ids(2, 5), **arguments)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.bfloat16, 2e-2)])
+def test_a_norms_gradients_by_its_formula(dtype: torch.dtype, tolerance: float) -> None:
+    torch.manual_seed(0)
+    norm = YuanRMSNorm(24, 1e-3).to(dtype)
+    norm.weight.data.normal_()
+    x, slope = torch.randn(2, 5, 24, dtype=dtype, requires_grad=True), torch.randn(2, 5, 24, dtype=dtype)
+    found = torch.autograd.grad(norm(x), (x, norm.weight), slope)
+    wide, weight = (each.detach().double().requires_grad_() for each in (x, norm.weight))
+    plain = weight * wide / (wide.square().mean(-1, keepdim=True) + 1e-3).sqrt()
+    for one, other in zip(found, torch.autograd.grad(plain, (wide, weight), slope.double()), strict=True):
+        assert one.dtype == dtype and (one.double() - other).norm() <= tolerance * other.norm()
+    with torch.no_grad():
+        assert torch.equal(norm(x), norm(x.detach().requires_grad_()).detach())
+
+
+def test_what_autograd_keeps_of_norm_and_gate() -> None:
+    """Their inputs and one number a token, nothing in between, in bfloat16 too."""
+    kept: list[int] = []
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        kept.append(tensor.nbytes)
+        return tensor
+
+    norm, x = YuanRMSNorm(24, 1e-6).bfloat16(), torch.randn(2, 5, 24, dtype=torch.bfloat16, requires_grad=True)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        norm(x)
+    assert sorted(kept) == [10 * 4, 24 * 2, x.nbytes]
+    kept.clear()
+    mlp = YuanMLP(YuanConfig(hidden_size=24, intermediate_size=40, num_attention_heads=4)).bfloat16().requires_grad_(False)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        mlp(x)
+    assert sorted(kept)[:2] == [10 * 40 * 2] * 2 and len([each for each in kept if each == 10 * 40 * 2]) == 2

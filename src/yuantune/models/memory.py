@@ -236,14 +236,17 @@ def _kept_per_token(layer: nn.Module, size: int) -> int:
             continue
         parent, _, name = path.rpartition(".")
         writes, wide, high = name in WRITERS, int(module.in_features), int(module.out_features)
-        total += size * (wide if writes else high)
+        if not (writes and getattr(modules[parent], "LEAN", False)):  # Else what its input is made of is enough.
+            total += size * (wide if writes else high)
         more, needs_input = _kept_by_adapter(module, size)
         total += more
         if needs_input and not (writes and "att" in parent):  # What attention gives is kept anyway.
             inputs[parent, -1 if writes else wide] = size * wide  # Layers side by side share their input.
     for name, parameter in layer.named_parameters():
         if parameter.dim() == 1 and name.endswith("norm.weight"):
-            total += (4 + size * parameter.requires_grad) * parameter.numel()  # A norm computes in float32.
+            lean = getattr(modules[name.removesuffix(".weight")], "LEAN", False)
+            # A norm computes in float32.
+            total += (size if lean else 4 + size * parameter.requires_grad) * parameter.numel()
         elif parameter.dim() > 2:
             total += size * parameter.shape[0]  # Convolutions.
     total += sum(_kept_by_bottleneck(module, size) for module in modules.values())

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import GenerationMixin, PreTrainedModel
@@ -37,6 +38,9 @@ logger = logging.get_logger(__name__)
 class YuanMLP(nn.Module):
     """`down(gate(x) * silu(up(x)))`."""
 
+    LEAN = True
+    """Autograd keeps both factors and not the SiLU between them (`yuantune.models.memory`)."""
+
     def __init__(self, config: YuanConfig) -> None:
         super().__init__()
         self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
@@ -45,7 +49,26 @@ class YuanMLP(nn.Module):
 
     def forward(self, x_BND: Tensor) -> Tensor:
         """[B, N, D] to [B, N, D]."""
-        return self.down_proj(self.gate_proj(x_BND) * F.silu(self.up_proj(x_BND)))
+        gate, up = self.gate_proj(x_BND), self.up_proj(x_BND)
+        gated = _Gated.apply(gate, up) if torch.is_grad_enabled() else gate * F.silu(up)
+        return self.down_proj(gated)
+
+
+class _Gated(torch.autograd.Function):
+    """`gate · silu(up)`, which keeps these two for the gradient and computes the SiLU again; torch's own operations,
+    one after the other, would keep that as well."""
+
+    @staticmethod
+    def forward(ctx: Any, gate: Tensor, up: Tensor) -> Tensor:
+        ctx.save_for_backward(gate, up)
+        return gate * F.silu(up)
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> Any:
+        gate, up = ctx.saved_tensors
+        gate_slope = slopes[0] * F.silu(up) if ctx.needs_input_grad[0] else None
+        up_slope = torch.ops.aten.silu_backward(slopes[0] * gate, up) if ctx.needs_input_grad[1] else None
+        return gate_slope, up_slope
 
 
 class YuanDecoderLayer(GradientCheckpointingLayer):
