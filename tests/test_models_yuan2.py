@@ -280,7 +280,11 @@ def test_what_autograd_keeps_of_norm_and_gate() -> None:
         norm(x)
     assert sorted(kept) == [10 * 4, 24 * 2, x.nbytes]
     kept.clear()
-    mlp = YuanMLP(YuanConfig(hidden_size=24, intermediate_size=40, num_attention_heads=4)).bfloat16().requires_grad_(False)
+    mlp = (
+        YuanMLP(YuanConfig(hidden_size=24, intermediate_size=40, num_attention_heads=4))
+        .bfloat16()
+        .requires_grad_(False)
+    )
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         mlp(x)
     assert sorted(kept)[:2] == [10 * 40 * 2] * 2 and len([each for each in kept if each == 10 * 40 * 2]) == 2

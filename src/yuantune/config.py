@@ -151,7 +151,7 @@ class StepSection(Section):
     """AdamW: decay of the gradient's square."""
     adam_epsilon: float = Field(default=1e-8, gt=0)
     """AdamW: added to the denominator."""
-    optim: str = "adamw_torch"
+    optim: str = "adamw_torch_fused"
     """The optimizer, by its name in transformers; or muon: Muon for the hidden matrices, AdamW for the rest,
     with one second moment a column for embeddings and head (coupled Adam)."""
     muon_learning_rate: float | None = Field(default=None, gt=0)

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from yuantune.models.grouped import Layout
 
 CHUNK_TOKENS = 256
-"""Fewest tokens of which the logits exist at once: with fewer, adding up the head's gradient would cost more
+"""About how many tokens' logits exist at once, at least: with fewer, adding up the head's gradient would cost more
 than they."""
 CHUNK_LOGITS = {"cpu": 2**21, "cuda": 2**25}
-"""Logits that exist at once: what stays in a CPU's cache (a fifth faster than all of 4,096 tokens by 8,192
+"""Logits that exist at once, about: what stays in a CPU's cache (a fifth faster than all of 4,096 tokens by 8,192
 pieces), and what keeps a GPU busy."""
 
 
@@ -128,7 +128,9 @@ class ChunkedCrossEntropy(torch.autograd.Function):
             for each, want in zip(inputs, wanted, strict=True)
         ]
         total = torch.zeros((), device=hidden_SD.device, dtype=torch.promote_types(hidden_SD.dtype, torch.float32))
-        size = max(CHUNK_TOKENS, CHUNK_LOGITS.get(head_VD.device.type, 2**25) // len(head_VD))
+        most = max(CHUNK_TOKENS, CHUNK_LOGITS.get(head_VD.device.type, 2**25) // len(head_VD))
+        # As many chunks as come nearest, of one size: a small one would read the whole head for little.
+        size = max(-(-len(label_S) // max(round(len(label_S) / most), 1)), 1)
         for start in range(0, len(label_S), size):
             chunk = slice(start, start + size)
             hidden_CD, label_C1, weight_C1 = hidden_SD[chunk], label_S[chunk, None], weight_S[chunk, None]

@@ -173,7 +173,7 @@ class _Setup:
             "disable_tqdm": True,
             "report_to": "none",
             "data_seed": 0,
-            "optim": "adamw_torch",
+            "optim": "adamw_torch_fused",
         }
         return (kind or TrainingArguments)(**{**usual, **more, **self.arguments})
 

@@ -65,7 +65,7 @@ class _Normalised(torch.autograd.Function):
             weight_slope = (slope_ND * unit_ND).sum(0).to(weight_D.dtype)
         if ctx.needs_input_grad[0]:
             slope_ND = (slope_ND * weight_D).to(unit_ND.dtype)
-            along_N1 = torch.bmm(slope_ND[:, None], unit_ND[:, :, None])[:, 0] / unit_ND.shape[1]
+            along_N1 = (slope_ND * unit_ND).mean(-1, keepdim=True)
             slope_ND = slope_ND.addcmul_(unit_ND, along_N1, value=-1).mul_(inverse.view(-1, 1))
             x_slope = slope_ND.to(x.dtype).view(x.shape)
         return x_slope, weight_slope, None
