@@ -55,8 +55,8 @@ class YuanMLP(nn.Module):
 
 
 class _Gated(torch.autograd.Function):
-    """`gate · silu(up)`, which keeps these two for the gradient and computes the SiLU again; torch's own operations,
-    one after the other, would keep that as well."""
+    """`gate · silu(up)`, which keeps these two for the gradient and computes the SiLU again; torch's own operations
+    would keep that as well."""
 
     @staticmethod
     def forward(ctx: Any, gate: Tensor, up: Tensor) -> Tensor:
