@@ -10,20 +10,26 @@ import sys
 import pytest
 
 PROGRAM = """
-import psutil, torch
-from yuantune.models.allocator import keep_freed_memory
+import sys, psutil, torch
+from yuantune.models.allocator import give_freed_memory_back, keep_freed_memory
 kept = keep_freed_memory()
 before = psutil.Process().memory_info().rss
 block = torch.ones(64 << 20, dtype=torch.uint8)
 del block
+if "back" in sys.argv:
+    kept = give_freed_memory_back()
 print(kept, (psutil.Process().memory_info().rss - before) >> 20)
 """
 
 
-def run(**more: str) -> tuple[str, int]:
+def run(*arguments: str, **more: str) -> tuple[str, int]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True, env=environment | more
+        [sys.executable, "-c", PROGRAM, *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment | more,
     )
     kept, mebibytes = done.stdout.split()
     return kept, int(mebibytes)
@@ -33,6 +39,8 @@ def run(**more: str) -> tuple[str, int]:
 def test_freed_memory_is_kept() -> None:
     kept, mebibytes = run()
     assert kept == "True" and mebibytes >= 48
+    given, mebibytes = run("back")
+    assert given == "True" and mebibytes < 48
 
 
 def test_who_has_chosen_is_left_alone() -> None:

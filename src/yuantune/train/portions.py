@@ -24,6 +24,7 @@ from yuantune.data.examples import Example
 from yuantune.data.strict_json import parse_json
 from yuantune.data.writing import write_text
 from yuantune.errors import Problem, RunError
+from yuantune.models.allocator import give_freed_memory_back
 from yuantune.models.loss import supervised_loss
 from yuantune.models.memory import is_exhausted
 from yuantune.train.arguments import CHECKPOINTING, keep_activations
@@ -136,6 +137,7 @@ class RowsTrainer(SupervisedTrainer):
         """From now on activations are computed again, and not kept."""
         self.may_checkpoint = False
         keep_activations(self.args, False)
+        give_freed_memory_back()
 
     def losses_of(self, model: nn.Module, inputs: Any) -> torch.Tensor:
         """Of evaluation rows; where memory ends, of each half of them."""

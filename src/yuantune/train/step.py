@@ -71,7 +71,8 @@ class SupervisedTrainer(Trainer):
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
         """Trainer's, with an allocator that does not have to ask for every step's memory anew."""
-        keep_freed_memory()
+        if not self.args.activation_checkpointing:
+            keep_freed_memory()
         return super().train(*args, **kwargs)
 
     # --------------------------------------------------------------------------------------------- the step
