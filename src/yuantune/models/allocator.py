@@ -4,8 +4,8 @@ A training step frees its activations and asks for as many again. glibc gives la
 takes them anew page by page, each page zeroed: a tenth to a third of a small model's step on a CPU
 (docs/benchmarks.md). Kept, they are used again as they are.
 
-Not so with gradient checkpointing: each layer's input, which stays, is put into a hole that a wide block has left, and
-the next layer asks for a new one. Twelve layers of the 2B shape held 2.5 GiB beside their weights for 0.9.
+Not so with gradient checkpointing: each layer's input, which stays, is put into a hole that a wide block has left,
+and the next layer asks for a new one. Twelve layers of the 2B shape held 2.5 GiB beside their weights for 0.9.
 """
 
 from __future__ import annotations
