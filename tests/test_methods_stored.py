@@ -20,6 +20,7 @@ from tests.test_methods_int8 import log, over
 from tests.test_methods_runs import digests
 from tests.test_models_stored import in_bfloat16
 from yuantune.cli import app
+from yuantune.config import Config
 from yuantune.errors import Interrupted, ModelError
 from yuantune.models import load
 from yuantune.models.stored import stored
@@ -120,3 +121,20 @@ def test_who_decides_makes_no_other_base(tmp_path: Path, yuan_folder: Path, rows
         fine_tune(told, console=QUIET)
     adapters = yuantune.Adapters({run: tmp_path / run for run in ("auto", "none")})
     assert isinstance(adapters["auto"].generate("张三"), str) and isinstance(adapters["none"].generate("张三"), str)
+
+
+def test_it_stands_under_float32_alone() -> None:
+    for dtype in ("float16", "bfloat16"):
+        with pytest.raises(ValueError, match=f"not under model.dtype: {dtype}"):
+            Config.model_validate({"model": {"quantization": "bf16", "dtype": dtype}})
+    with pytest.raises(ValueError, match="bf16 freezes the base"):
+        Config.model_validate({"method": "full", "model": {"quantization": "bf16"}})
+
+
+def test_weights_that_were_trained_are_not_rounded(tmp_path: Path, yuan_folder: Path, rows_file: Path) -> None:
+    model = in_bfloat16(yuan_folder, tmp_path / "model")
+    method = {"method": "freeze", "freeze": {"trained_layers": 1}}
+    fine_tune(over(model, rows_file, tmp_path / "run", method, dtype="auto", quantization="auto"), console=QUIET)
+    for dtype in (None, "auto"):
+        loaded = yuantune.load(tmp_path / "run", dtype=dtype).model
+        assert not stored(loaded) and loaded.dtype == torch.float32

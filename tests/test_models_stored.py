@@ -143,6 +143,24 @@ def test_what_is_asked_for_is_not_decided(folder: Path, yuan_folder: Path, small
     assert not stored.stored(load_model(folder, device_map="cpu"))
 
 
+def test_buffers_are_those_of_float32(tmp_path: Path, llama_folder: Path, small: pytest.MonkeyPatch) -> None:
+    """Gemma scales its embeddings by a root that bfloat16 does not hold."""
+    from transformers import Gemma3ForCausalLM, Gemma3TextConfig
+
+    shutil.copytree(llama_folder, tmp_path / "model")
+    config = Gemma3TextConfig(
+        hidden_size=24, intermediate_size=32, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+        head_dim=8, vocab_size=400, pad_token_id=0,
+    )  # fmt: skip
+    Gemma3ForCausalLM(config).bfloat16().save_pretrained(tmp_path / "model")
+    kept, plain = (load_model(tmp_path / "model", device_map="cpu", quantization=how) for how in ("auto", "none"))
+    assert len(stored.stored(kept)) == 14 and not stored.stored(plain)
+    buffers = dict(plain.named_buffers())
+    assert any("embed_scale" in name for name in buffers) and buffers.keys() == dict(kept.named_buffers()).keys()
+    assert all(torch.equal(each, buffers[name]) for name, each in kept.named_buffers())
+    torch.testing.assert_close(kept(input_ids=IDS).logits, plain(input_ids=IDS).logits, rtol=1e-5, atol=1e-5)
+
+
 def test_a_model_without_linear_layers(tmp_path: Path, llama_folder: Path, small: pytest.MonkeyPatch) -> None:
     from transformers import GPT2Config, GPT2LMHeadModel
 
@@ -198,7 +216,7 @@ def test_memory_is_what_the_tightest_group_allows(tmp_path: Path, monkeypatch: p
     assert limit("memory.max", "4000") == 4000
 
 
-def test_show_counts_what_is_kept(folder: Path, small: pytest.MonkeyPatch) -> None:
+def test_show_counts_what_is_kept(folder: Path, tmp_path: Path, small: pytest.MonkeyPatch) -> None:
     weights = {}
     for kept in (True, False):
         small.setattr(load, "KEPT_FROM", 0.0 if kept else 1e9)
@@ -210,4 +228,9 @@ def test_show_counts_what_is_kept(folder: Path, small: pytest.MonkeyPatch) -> No
     inside = sum(layer.weight.numel() for layer in stored.replaceable(load_model(folder, dtype="float32")).values())
     assert weights[False] - weights[True] == 2 * inside
     small.setattr(load, "KEPT_FROM", 0.0)
+    index = {"weight_map": {"model.norm.weight": "model-00001-of-00002.safetensors"}}
+    part = shutil.copytree(folder, tmp_path / "part")
+    (part / "model.safetensors").unlink()
+    (part / "model.safetensors.index.json").write_text(json.dumps(index))  # As a hub's, before a download.
+    assert CliRunner().invoke(model_app, ["show", str(part)]).exit_code == 0
     assert "in float32 over bfloat16 weights" in CliRunner().invoke(model_app, ["show", str(folder)]).stdout

@@ -388,6 +388,21 @@ def test_a_diverged_run_says_so(tmp_path: Path, yuan_folder: Path, rows_file: Pa
     assert not (tmp_path / "run" / "adapter").exists()
 
 
+def test_float16_has_an_optimizer_whose_skips_are_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The scaler of float16 always calls a fused step, and accelerate would count it."""
+    from transformers import TrainingArguments
+
+    told: list[str] = []
+    monkeypatch.setattr(
+        TrainingArguments, "__init__", lambda self, **words: told.append(words["optim"]) or vars(self).update(words)
+    )
+    monkeypatch.setattr(TrainingArguments, "world_size", 1)
+    monkeypatch.setattr(TrainingArguments, "n_gpu", 0)
+    for train in ({}, {"fp16": True}, {"fp16": True, "optim": "sgd"}):
+        training_arguments(Config.model_validate({"output_dir": str(tmp_path), "train": train}))
+    assert told == ["adamw_torch_fused", "adamw_torch", "sgd"]
+
+
 def test_one_process_trains_on_one_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two GPUs in sight are not two halves of a batch, and one that the Trainer does not take is refused."""
     from yuantune.models import load

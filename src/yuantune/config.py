@@ -317,6 +317,11 @@ class Config(RunConfig):
         kind = self.model.quantization
         if kind in ("auto", "none"):
             return self
+        if kind == "bf16" and self.model.dtype in ("float16", "bfloat16"):
+            raise ValueError(
+                f"model.quantization: bf16 keeps bfloat16 weights under float32, not under model.dtype: "
+                f"{self.model.dtype}; say model.dtype: auto, or float32"
+            )
         what = f"model.quantization: {kind} freezes the base"
         if self.method in ("full", "freeze", "bitfit") or (self.method == "lora" and self.lora.changes_base):
             raise ValueError(f"{what}, which has {self.wide}; adapters train beside it (method: lora)")

@@ -89,7 +89,9 @@ def _facts(name: str, revision: str | None, batch_size: int, length: int) -> dic
     text = config.get_text_config()
     parameters, adapter = count_parameters(model), lora_parameters(model)
     computed = dtype_of("auto", name, device_of("auto"))
-    if keeps_bfloat16("auto", name, folder, dtype="auto", computed=computed):
+    # Of a model that is not here yet, nothing tells what its file has.
+    here = not any(model_folder.damage(file) for file in model_folder.weight_files(folder))
+    if here and keeps_bfloat16("auto", name, folder, dtype="auto", computed=computed):
         keep_bfloat16(model, computed, at_least_one=False)
     return {
         "name": name,

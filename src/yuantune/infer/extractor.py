@@ -377,6 +377,8 @@ def open_run(
     others = {"device_map": device_map, "dtype": dtype, "int8_products": int8_products}
     options = {**card.model, **{option: value for option, value in others.items() if value}}
     options.pop("name")
+    if dtype and card.model["dtype"] != "auto" and options.get("quantization") == "auto":
+        options["quantization"] = "none"  # It was none in training, and trained weights may be the base's own.
 
     def load_base(tuned: Path | None) -> PreTrainedModel:
         return load_model(str(tuned or base), **options)

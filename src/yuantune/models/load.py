@@ -200,7 +200,7 @@ def load_model(
         from yuantune.models.stored import keep_bfloat16
 
         keep_bfloat16(model, kind, at_least_one=quantization != "auto")
-        model.config.dtype = kind
+        _make_buffers(model, kind)
     # What an adapter made from it will call its base.
     on_hub = hub.parse(str(name))
     model.name_or_path = on_hub.id if on_hub and not Path(name).is_dir() else canonical(name)
@@ -314,6 +314,22 @@ def _read_model(folder: Path, device: torch.device, options: dict[str, Any]) -> 
             hint="is its config.json that of another model?",
         )
     return model
+
+
+def _make_buffers(model: PreTrainedModel, dtype: torch.dtype) -> None:
+    """Make the buffers that no file holds (Gemma's scale of its embeddings) as a model in `dtype` has them, unlike
+    one that was read in bfloat16."""
+    from accelerate import init_empty_weights
+    from transformers import AutoModelForCausalLM
+
+    model.config.dtype = dtype
+    saved = model.state_dict().keys()
+    ours = {path: each for path, each in model.named_buffers() if path not in saved and each.is_floating_point()}
+    if ours:
+        with init_empty_weights(include_buffers=False):
+            made = dict(AutoModelForCausalLM.from_config(model.config, dtype=dtype).named_buffers())
+        for path, each in ours.items():
+            each.copy_(made[path])
 
 
 def _blocked(error: pickle.UnpicklingError) -> str:

@@ -80,8 +80,12 @@ def bench_base(
 
     if quantization not in ("int8", "bf16"):
         raise UserError(f"unknown quantization {quantization}", hint="int8, bf16")
-    products = "integer" if quantization == "int8" and integer_products(products, "cpu") else "dequantize"
     dtype = str(dtype_of(dtype, model, "cpu")).removeprefix("torch.")
+    if quantization == "bf16" and dtype not in ("float32", "float64"):
+        raise UserError(
+            f"bfloat16 weights are compared with {dtype} ones: nothing to see", hint="say --dtype float32"
+        )
+    products = "integer" if quantization == "int8" and integer_products(products, "cpu") else "dequantize"
     rows = len(examples_of(model, tokenizer, data, template))
     if rows < batch_size:
         raise UserError(

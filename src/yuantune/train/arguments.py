@@ -12,6 +12,7 @@ from yuantune.errors import ConfigError, DataError
 
 MUON = "muon"
 """The name of `train.optim` that transformers does not know."""
+FUSED = "adamw_torch_fused"
 CHECKPOINTING = {"use_reentrant": False}
 """transformers' options for gradient checkpointing."""
 
@@ -47,6 +48,8 @@ def make_arguments(output_dir: str, device_map: str, options: dict[str, Any]) ->
     options = dict(options)
     for own in ("gradient_checkpointing", "muon_learning_rate", "muon_momentum", "on_nonfinite"):
         del options[own]
+    if options["optim"] == FUSED and options.get("fp16"):
+        options["optim"] = "adamw_torch"  # A fused step hides from accelerate that float16's scaler has skipped it.
     if options["optim"] == MUON:
         options["optim"] = "adamw_torch"  # What it is for the other weights (`train/muon.py`).
     try:

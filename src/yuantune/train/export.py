@@ -90,10 +90,9 @@ def export_merged(
 
     `records` are what logits are compared on; `dtype` is the format of its weights, auto that of the run's base.
     `gguf` names the format of a GGUF file beside them, or, without `plain`, in their place; `on_tensor` gets how
-    many of its tensors are written. A base in fewer bits is
-    made whole first: what was trained over stays. Raises RunError
-    where the run's method or base cannot be merged or `output` cannot be made, ModelError where llama.cpp has no
-    such model, WorkFailed where the merged model answers otherwise."""
+    many of its tensors are written. A base in fewer bits is made whole first: what was trained over stays. Raises
+    RunError where the run's method or base cannot be merged or `output` cannot be made, ModelError where llama.cpp
+    has no such model, WorkFailed where the merged model answers otherwise."""
     card = read_card(run)
     method = METHODS.get(card.method)
     _check(run, card, output, records, dtype, gguf)

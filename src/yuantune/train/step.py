@@ -24,7 +24,7 @@ from yuantune.batch.collate import Batch
 from yuantune.batch.layout import GroupedBatch
 from yuantune.batch.pack import PackedBatch
 from yuantune.errors import Problem, WorkFailed
-from yuantune.models.allocator import keep_freed_memory
+from yuantune.models.allocator import give_freed_memory_back, keep_freed_memory
 from yuantune.models.grouped import Layout, grouped
 from yuantune.models.loss import supervised_loss
 from yuantune.models.needed import only_needed
@@ -71,7 +71,9 @@ class SupervisedTrainer(Trainer):
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
         """Trainer's, with an allocator that does not have to ask for every step's memory anew."""
-        if not self.args.activation_checkpointing:
+        if self.args.activation_checkpointing:
+            give_freed_memory_back()  # An earlier run in this process may have kept it.
+        else:
             keep_freed_memory()
         return super().train(*args, **kwargs)
 

@@ -60,6 +60,7 @@ class _Gated(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, gate: Tensor, up: Tensor) -> Tensor:
+        """[..., I] of both, [..., I]."""
         ctx.save_for_backward(gate, up)
         return gate * F.silu(up)
 
