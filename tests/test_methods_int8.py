@@ -4,7 +4,6 @@ answer with the base of the training, and merge."""
 from __future__ import annotations
 
 import json
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,10 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 import yuantune
-from tests.test_methods_runs import config, digests, plainly
+from tests.test_methods_runs import config, digests, plainly, stop_and_resume
 from yuantune.cli import app
 from yuantune.config import Config
-from yuantune.errors import ConfigError, Interrupted, ModelError, RunError
+from yuantune.errors import ConfigError, ModelError, RunError
 from yuantune.methods.lean import make_lean
 from yuantune.models.load import load_model, load_tokenizer
 from yuantune.models.stored import stored, widen
@@ -104,18 +103,7 @@ def test_a_run_goes_on_bit_for_bit_and_answers_with_its_base(
     )
     result = fine_tune(whole, console=QUIET)
     assert result.last_loss < result.first_loss and 0 < result.trainable < result.parameters
-    compute = yuantune.train.step.SupervisedTrainer.training_step  # type: ignore[attr-defined]
-
-    def interrupted(self: Any, *inputs: Any) -> torch.Tensor:
-        if self.state.global_step == 1:
-            signal.raise_signal(signal.SIGTERM)
-        return compute(self, *inputs)
-
-    with monkeypatch.context() as patch:
-        patch.setattr("yuantune.train.step.SupervisedTrainer.training_step", interrupted)
-        with pytest.raises(Interrupted, match="after step 2 of 4"):
-            fine_tune(cut, console=QUIET)
-    fine_tune(cut, resume=True, console=QUIET)
+    stop_and_resume(cut, monkeypatch)
     assert digests(tmp_path / "cut") == digests(tmp_path / "whole") != {}
     assert log(tmp_path / "cut") == log(tmp_path / "whole")
 

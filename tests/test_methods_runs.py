@@ -61,6 +61,22 @@ def digests(run: Path) -> dict[str, str]:
     return found
 
 
+def stop_and_resume(told: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train a run of four steps that is stopped behind the second one and taken up again."""
+    compute = yuantune.train.step.SupervisedTrainer.training_step  # type: ignore[attr-defined]
+
+    def interrupted(self: Any, *inputs: Any) -> torch.Tensor:
+        if self.state.global_step == 1:
+            signal.raise_signal(signal.SIGTERM)
+        return compute(self, *inputs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("yuantune.train.step.SupervisedTrainer.training_step", interrupted)
+        with pytest.raises(Interrupted, match="after step 2 of 4"):
+            fine_tune(told, console=QUIET)
+    fine_tune(told, resume=True, console=QUIET)
+
+
 @pytest.mark.parametrize(
     ("kind", "name"),
     # Llama has no biases.
@@ -74,20 +90,8 @@ def test_a_run(
     result = fine_tune(config(model, rows_file, tmp_path / "whole", name), console=QUIET)
     assert result.last_loss < result.first_loss and 0 < result.trainable < result.parameters
 
-    # Stopped behind the second step and taken up again, it ends where the whole run ended.
-    compute = yuantune.train.step.SupervisedTrainer.training_step  # type: ignore[attr-defined]
-
-    def interrupted(self: Any, *inputs: Any) -> torch.Tensor:
-        if self.state.global_step == 1:
-            signal.raise_signal(signal.SIGTERM)
-        return compute(self, *inputs)
-
-    cut = config(model, rows_file, tmp_path / "cut", name)
-    with monkeypatch.context() as patch:
-        patch.setattr("yuantune.train.step.SupervisedTrainer.training_step", interrupted)
-        with pytest.raises(Interrupted, match="after step 2 of 4"):
-            fine_tune(cut, console=QUIET)
-    fine_tune(cut, resume=True, console=QUIET)
+    # Stopped and taken up again, it ends where the whole run ended.
+    stop_and_resume(config(model, rows_file, tmp_path / "cut", name), monkeypatch)
     assert digests(tmp_path / "cut") == digests(tmp_path / "whole") != {}
     assert (tmp_path / "cut" / "log.jsonl").read_bytes() == (tmp_path / "whole" / "log.jsonl").read_bytes()
 

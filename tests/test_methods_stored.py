@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import io
 import json
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,11 @@ from typer.testing import CliRunner
 
 import yuantune
 from tests.test_methods_int8 import log, over
-from tests.test_methods_runs import digests
+from tests.test_methods_runs import digests, stop_and_resume
 from tests.test_models_stored import in_bfloat16
 from yuantune.cli import app
 from yuantune.config import Config
-from yuantune.errors import Interrupted, ModelError
+from yuantune.errors import ModelError
 from yuantune.models import load
 from yuantune.models.stored import stored
 from yuantune.train.run import fine_tune
@@ -80,18 +79,7 @@ def test_it_goes_on_bit_for_bit(
         for run in ("whole", "cut")
     )
     fine_tune(whole, console=QUIET)
-    compute = yuantune.train.step.SupervisedTrainer.training_step  # type: ignore[attr-defined]
-
-    def interrupted(self: Any, *inputs: Any) -> torch.Tensor:
-        if self.state.global_step == 1:
-            signal.raise_signal(signal.SIGTERM)
-        return compute(self, *inputs)
-
-    with monkeypatch.context() as patch:
-        patch.setattr("yuantune.train.step.SupervisedTrainer.training_step", interrupted)
-        with pytest.raises(Interrupted, match="after step 2 of 4"):
-            fine_tune(cut, console=QUIET)
-    fine_tune(cut, resume=True, console=QUIET)
+    stop_and_resume(cut, monkeypatch)
     assert digests(tmp_path / "cut") == digests(tmp_path / "whole") != {}
     assert log(tmp_path / "cut") == log(tmp_path / "whole")
 

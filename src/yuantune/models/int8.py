@@ -144,4 +144,4 @@ def quantize(model: nn.Module, *, integer: bool = False) -> int:
     """Give the model's decoder layers int8 weights, in place, a layer at a time; how many got them.
 
     Raises ModelError where there are none, and for weights that are not finite."""
-    return replace(model, functools.partial(Int8Linear.of, integer=integer))
+    return len(replace(model, functools.partial(Int8Linear.of, integer=integer)))

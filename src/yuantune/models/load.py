@@ -200,6 +200,7 @@ def load_model(
         from yuantune.models.stored import keep_bfloat16
 
         keep_bfloat16(model, kind, at_least_one=quantization != "auto")
+        model.config.dtype = kind
         _make_buffers(model, kind)
     # What an adapter made from it will call its base.
     on_hub = hub.parse(str(name))
@@ -322,7 +323,6 @@ def _make_buffers(model: PreTrainedModel, dtype: torch.dtype) -> None:
     from accelerate import init_empty_weights
     from transformers import AutoModelForCausalLM
 
-    model.config.dtype = dtype
     saved = model.state_dict().keys()
     ours = {path: each for path, each in model.named_buffers() if path not in saved and each.is_floating_point()}
     if ours:

@@ -21,7 +21,7 @@ from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from yuantune.errors import ModelError, Problem
 from yuantune.models.int8 import Int8Linear, quantize_rows
-from yuantune.models.stored import no_layers, replaceable
+from yuantune.models.stored import replace
 
 INT8 = "yuantune_int8"
 """Our quantizer's name in transformers."""
@@ -131,10 +131,7 @@ class Int8Quantizer(HfQuantizer):
     """Puts `Int8Linear` in the place of the decoder layers' linear layers, and fills it as weights come in."""
 
     def _process_model_before_weight_loading(self, model: PreTrainedModel, **kwargs: Any) -> None:
-        found = replaceable(model)
-        if not found:
-            raise no_layers(model)
-        for path, layer in found.items():
+        def empty(layer: nn.Linear) -> Int8Linear:
             made = Int8Linear(
                 layer.in_features,
                 layer.out_features,
@@ -145,10 +142,12 @@ class Int8Quantizer(HfQuantizer):
             )
             # No random numbers in the place of missing weights: they are an error.
             vars(made)["_is_hf_initialized"] = True
-            model.set_submodule(path, made)
+            return made
+
+        paths = replace(model, empty)
         # Half the digits would be gone before they are rounded to int8.
         strict = model._keep_in_fp32_modules_strict or ()
-        model._keep_in_fp32_modules_strict = {*strict, *(f"{path}.weight" for path in found)}
+        model._keep_in_fp32_modules_strict = {*strict, *(f"{path}.weight" for path in paths)}
 
     def _process_model_after_weight_loading(self, model: PreTrainedModel, **kwargs: Any) -> None:
         del model._keep_in_fp32_modules_strict

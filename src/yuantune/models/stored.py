@@ -125,32 +125,27 @@ def replaceable(model: nn.Module) -> dict[str, nn.Linear]:
     }
 
 
-def no_layers(model: nn.Module) -> ModelError:
-    """That a model has none that are replaceable."""
-    return ModelError(
-        f"{type(model).__name__} has no linear layers in its decoder whose weights could have fewer bits",
-        hint="say `model.quantization: none`",
-    )
-
-
-def replace(model: nn.Module, make: Callable[[nn.Linear], StoredLinear]) -> int:
-    """Put what `make` makes of them in the place of the decoder's linear layers, one at a time; how many.
+def replace(model: nn.Module, make: Callable[[nn.Linear], StoredLinear]) -> list[str]:
+    """Put what `make` makes of them in the place of the decoder's linear layers, one at a time; their paths.
 
     Raises ModelError where there are none."""
     found = replaceable(model)
     if not found:
-        raise no_layers(model)
+        raise ModelError(
+            f"{type(model).__name__} has no linear layers in its decoder whose weights could have fewer bits",
+            hint="say `model.quantization: none`",
+        )
     for path, layer in found.items():
         model.set_submodule(path, make(layer))
-    return len(found)
+    return list(found)
 
 
 def keep_bfloat16(model: nn.Module, dtype: torch.dtype, *, at_least_one: bool = True) -> int:
     """Keep the decoder's linear layers in bfloat16, and turn all else into `dtype`, in which they compute; how
     many layers. Raises ModelError where there are none and `at_least_one` is asked for."""
-    count = replace(model, Bf16Linear.of) if at_least_one or replaceable(model) else 0
+    paths = replace(model, Bf16Linear.of) if at_least_one or replaceable(model) else []
     model.to(dtype)
-    return count
+    return len(paths)
 
 
 def stored(model: nn.Module) -> dict[str, StoredLinear]:

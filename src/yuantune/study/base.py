@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from yuantune.errors import UserError, WorkFailed
 from yuantune.method_config import LoraSection
-from yuantune.study.bench import in_process
+from yuantune.study.bench import check_rows, in_process
 from yuantune.study.recipes import WARM_UP, Job, examples_of, measure, peak_bytes
 from yuantune.study.subjects import SHAPES, model_of, tokenizer_of
 
@@ -86,11 +86,7 @@ def bench_base(
             f"bfloat16 weights are compared with {dtype} ones: nothing to see", hint="say --dtype float32"
         )
     products = "integer" if quantization == "int8" and integer_products(products, "cpu") else "dequantize"
-    rows = len(examples_of(model, tokenizer, data, template))
-    if rows < batch_size:
-        raise UserError(
-            f"{data} has {rows} rows, fewer than a batch of {batch_size}", hint="set --batch-size lower"
-        )
+    check_rows(model, tokenizer, data, template, batch_size)
     with tempfile.TemporaryDirectory() as scratch:
         place = model
         if model in SHAPES:

@@ -70,11 +70,7 @@ def bench_train(
         raise UserError(f"unknown device {device}", hint="cpu, cuda")
     device_of(device)
     dtype = str(dtype_of(dtype, model, device)).removeprefix("torch.")
-    rows = len(examples_of(model, tokenizer, data, template))
-    if rows < batch_size:
-        raise UserError(
-            f"{data} has {rows} rows, fewer than a batch of {batch_size}", hint="set --batch-size lower"
-        )
+    check_rows(model, tokenizer, data, template, batch_size)
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in recipes}
     for turn in range(rounds):
         for name in recipes:
@@ -93,6 +89,15 @@ def check_recipes(recipes: Sequence[str]) -> None:
             raise UserError(f"unknown recipe {name}{nearest(name, RECIPES)}", hint=", ".join(RECIPES))
         if name in TRL and importlib.util.find_spec("trl") is None:
             raise UserError(f"the recipe {name} needs TRL", hint="pip install 'yuantune[peers]', or leave it out")
+
+
+def check_rows(model: str, tokenizer: str | None, data: str, template: str, batch_size: int) -> None:
+    """Raises UserError for data that the check refuses, or that has fewer rows than a batch."""
+    rows = len(examples_of(model, tokenizer, data, template))
+    if rows < batch_size:
+        raise UserError(
+            f"{data} has {rows} rows, fewer than a batch of {batch_size}", hint="set --batch-size lower"
+        )
 
 
 def in_process(module: str, job: str) -> dict[str, Any]:
