@@ -21,7 +21,7 @@ from tests.test_models_stored import in_bfloat16
 from yuantune.cli import app
 from yuantune.config import Config
 from yuantune.errors import ModelError
-from yuantune.models import load
+from yuantune.models import placement
 from yuantune.models.stored import stored
 from yuantune.train.run import fine_tune
 
@@ -40,8 +40,8 @@ METHODS: dict[str, dict[str, Any]] = {
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine without units for bfloat16 whose memory two float32 models would fill."""
-    monkeypatch.setattr(load, "computes_bfloat16", lambda device: False)
-    monkeypatch.setattr(load, "KEPT_FROM", 0.0)
+    monkeypatch.setattr(placement, "computes_bfloat16", lambda device: False)
+    monkeypatch.setattr(placement, "KEPT_FROM", 0.0)
 
 
 @pytest.mark.parametrize("name", METHODS)

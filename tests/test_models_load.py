@@ -20,8 +20,9 @@ from tests.tiny_tokenizers import byte_level
 from yuantune.cli.model import app
 from yuantune.errors import ModelError
 from yuantune.models import folder as model_folder
-from yuantune.models import hub, load
-from yuantune.models.load import check_identity, device_of, identity, load_model, load_tokenizer, resolve
+from yuantune.models import hub, load, placement
+from yuantune.models.load import check_identity, identity, load_model, load_tokenizer, resolve
+from yuantune.models.placement import device_of
 from yuantune.models.yuan2.config import YuanConfig
 from yuantune.models.yuan2.model import YuanForCausalLM
 from yuantune.models.yuan2.tokenizer import YuanTokenizer
@@ -153,7 +154,7 @@ def test_a_base_from_a_hub_is_called_by_its_name_there(yuan: Path, monkeypatch: 
 
 def test_formats_of_the_weights(yuan: Path, llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for emulated, expected in ((False, torch.bfloat16), (True, torch.float32)):
-        monkeypatch.setattr(load, "computes_bfloat16", lambda device, emulated=emulated: not emulated)
+        monkeypatch.setattr(placement, "computes_bfloat16", lambda device, emulated=emulated: not emulated)
         assert load_model(yuan, device_map="cpu").dtype == expected
         assert load_model("yuan2-mini", device_map="cpu").dtype == torch.float32
     assert load_model(yuan, device_map="cpu", dtype="bfloat16").dtype == torch.bfloat16
@@ -166,11 +167,11 @@ def test_formats_of_the_weights(yuan: Path, llama: Path, monkeypatch: pytest.Mon
 
 
 def test_bfloat16_where_it_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert load.computes_bfloat16("cuda:0") and load.computes_bfloat16("mps")
+    assert placement.computes_bfloat16("cuda:0") and placement.computes_bfloat16("mps")
     if torch.backends.cpu.get_cpu_capability() in ("AVX2", "DEFAULT"):
-        assert not load.computes_bfloat16("cpu")
+        assert not placement.computes_bfloat16("cpu")
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
-    assert not load.computes_bfloat16("cpu")
+    assert not placement.computes_bfloat16("cpu")
 
 
 def test_mini_ships_small() -> None:
@@ -363,7 +364,7 @@ def test_identity_tells_models_apart(yuan: Path, change: Callable[[Path], None],
 
 
 def test_show(llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(load, "computes_bfloat16", lambda device: True)
+    monkeypatch.setattr(placement, "computes_bfloat16", lambda device: True)
     result = CliRunner().invoke(app, ["show", "yuan2-mini", "--json"])
     facts = json.loads(result.stdout)
     assert (facts["architecture"], facts["parameters"], facts["tokenizer"]) == (

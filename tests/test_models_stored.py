@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from tests.tiny_models import IDS, KINDS, assert_same, learn, tiny
 from yuantune.cli.model import app as model_app
 from yuantune.errors import ModelError
-from yuantune.models import load, memory, stored
+from yuantune.models import memory, placement, stored
 from yuantune.models.folder import is_bfloat16
 from yuantune.models.load import load_model
 from yuantune.models.stored import Bf16Linear, keep_bfloat16, widen
@@ -110,7 +110,7 @@ def in_bfloat16(source: Path, target: Path) -> Path:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """A machine without units for bfloat16, and with next to no memory."""
-    monkeypatch.setattr(load, "computes_bfloat16", lambda device: not device.startswith("cpu"))
+    monkeypatch.setattr(placement, "computes_bfloat16", lambda device: not device.startswith("cpu"))
     monkeypatch.setattr(memory, "memory_of", lambda device: 1000)
     return monkeypatch
 
@@ -139,7 +139,7 @@ def test_what_is_asked_for_is_not_decided(folder: Path, yuan_folder: Path, small
     assert torch.equal(rounded.get_input_embeddings().weight.float(), whole.get_input_embeddings().weight)
     same = load_model(folder, device_map="cpu", dtype="bfloat16", quantization="bf16")
     assert not stored.stored(same) and same.dtype == torch.bfloat16
-    small.setattr(load, "computes_bfloat16", lambda device: True)
+    small.setattr(placement, "computes_bfloat16", lambda device: True)
     assert not stored.stored(load_model(folder, device_map="cpu"))
 
 
@@ -219,7 +219,7 @@ def test_memory_is_what_the_tightest_group_allows(tmp_path: Path, monkeypatch: p
 def test_show_counts_what_is_kept(folder: Path, tmp_path: Path, small: pytest.MonkeyPatch) -> None:
     weights = {}
     for kept in (True, False):
-        small.setattr(load, "KEPT_FROM", 0.0 if kept else 1e9)
+        small.setattr(placement, "KEPT_FROM", 0.0 if kept else 1e9)
         told = json.loads(CliRunner().invoke(model_app, ["show", str(folder), "--json"]).stdout)["lora"]["memory"][
             0
         ]
@@ -227,7 +227,7 @@ def test_show_counts_what_is_kept(folder: Path, tmp_path: Path, small: pytest.Mo
         weights[kept] = told["weights"]
     inside = sum(layer.weight.numel() for layer in stored.replaceable(load_model(folder, dtype="float32")).values())
     assert weights[False] - weights[True] == 2 * inside
-    small.setattr(load, "KEPT_FROM", 0.0)
+    small.setattr(placement, "KEPT_FROM", 0.0)
     index = {"weight_map": {"model.norm.weight": "model-00001-of-00002.safetensors"}}
     part = shutil.copytree(folder, tmp_path / "part")
     (part / "model.safetensors").unlink()

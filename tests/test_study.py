@@ -10,20 +10,23 @@ from typing import Any
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from tests.test_batch_layout import example
 from tests.test_models_grouped import TOKENS, typical
 from yuantune.batch.layout import lay_out
-from yuantune.errors import UserError
+from yuantune.errors import UserError, WorkFailed
 from yuantune.methods.lean import make_lean
+from yuantune.models import placement
 from yuantune.models.loss import supervised_loss
 from yuantune.models.stored import replaceable
 from yuantune.models.yuan2.config import YuanConfig
 from yuantune.models.yuan2.model import YuanForCausalLM
 from yuantune.study import base, bench, curve, extract, subjects
 from yuantune.study.bench import bench_train
+from yuantune.study.emulated import PRODUCTS, Emulated
 from yuantune.study.flops import matrices, product_rate, required_flops, work_of
 from yuantune.study.picture import Bar, draw
 from yuantune.study.recipes import RECIPES, TRL, Job, measure
@@ -98,26 +101,36 @@ def test_a_recipe(recipe: str, yuan_folder: Path) -> None:
     assert found["tokens"] == shared["tokens"] or (found["tokens"] > shared["tokens"] and recipe != "yuantune")
 
 
+def test_steps_that_do_not_count(yuan_folder: Path) -> None:
+    job = Job("yuantune", str(yuan_folder), None, str(SAMPLE / "test.jsonl"), "resume-ner", "float32", 3, 4)
+    one, two = (measure(dataclasses.replace(job, warm_up=warm_up)) for warm_up in (1, 2))
+    assert (one["steps"], one["examples"], two["steps"], two["examples"]) == (2, 8, 1, 4)
+
+
 def test_ratios_are_taken_round_by_round(monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = iter([4.0, 1.0, 8.0, 2.0, 6.0, 2.0])
     figures = {"steps": 2, "examples": 8, "tokens": 100, "peak_rss": 2**30, "required_flops": 6 * 10**9}
 
     def process(module: str, job: str) -> dict[str, Any]:
+        told = json.loads(job)
+        assert (told["steps"], told["warm_up"]) == (5, 3)
         return {**figures, "seconds": (took := next(seconds)), "product_rate": 1e9 / took}
 
     monkeypatch.setattr(bench, "in_process", process)
-    options = {"steps": 2, "batch_size": 4, "dtype": "float32", "template": "resume-ner"}
+    options = {"steps": 2, "warm_up": 3, "batch_size": 4, "dtype": "float32", "template": "resume-ner"}
     data = str(SAMPLE / "test.jsonl")
     slow, fast = bench_train("yuan2-mini", data, recipes=["tutorial", "yuantune"], rounds=3, **options)
     assert (slow.ratio, fast.ratio) == (1.0, 4.0)
     assert slow.examples_per_second == pytest.approx(8 / 6) and fast.seconds_per_step == 1.0
     assert (fast.tokens_computed, fast.required_flops, fast.achieved_flops_per_second) == (50, 3 * 10**9, 3e9)
     assert slow.gemm_flops_per_second == fast.gemm_flops_per_second == 1e9
+    with pytest.raises(UserError, match="before those that count"):
+        bench_train("yuan2-mini", data, recipes=["tutorial"], rounds=1, **{**options, "warm_up": 0})
 
 
 def test_a_failure_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "in_process", lambda module, job: {"error": "killed by signal 9"})
-    options = {"steps": 2, "batch_size": 4, "dtype": "float32", "template": "resume-ner"}
+    options = {"steps": 2, "warm_up": 3, "batch_size": 4, "dtype": "float32", "template": "resume-ner"}
     (line,) = bench_train("yuan2-mini", str(SAMPLE / "test.jsonl"), recipes=["tutorial"], rounds=1, **options)
     assert line.error == "killed by signal 9" and not line.examples_per_second
 
@@ -175,26 +188,101 @@ def test_a_bench_is_drawn(tmp_path: Path) -> None:
 
 
 def test_the_losses_of_a_run_are_the_padded_recipes(yuan_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In float64 nothing but the rounding of the last bits is left, so any run is as near as another."""
+    """In float32 little but the rounding of the last bits is left, so any run is as near as another."""
     monkeypatch.setattr(curve, "in_process", lambda module, words: curve.main(json.loads(words)))
-    found = curve.bench_curve(
-        str(yuan_folder),
-        str(SAMPLE / "train.jsonl"),
-        steps=4,
-        batch_size=3,
-        dtype="float64",
-        template="resume-ner",
-        learning_rate=1e-2,
-    )
-    assert len(found.padded) == 4 and found.padded[-1] < found.padded[0]
-    assert found.spread < 1e-6 and found.distance < 1e-6
+    options = {"steps": 4, "batch_size": 3, "template": "resume-ner", "learning_rate": 1e-2}
+    data = str(SAMPLE / "train.jsonl")
+    found = curve.bench_curve(str(yuan_folder), data, dtype="float32", orders=2, **options)
+    assert [len(each) for each in (*found.padded, *found.yuantune, found.exact)] == [4] * 5
+    assert found.exact[-1] < found.exact[0] and not found.emulated
+    assert found.padded[0] != found.padded[1]  # The orders are computed.
+    assert max(found.spread_most, found.distance_most, found.padded_error, found.error) < 1e-4
+    with pytest.raises(UserError, match="no wider format"):
+        curve.bench_curve(str(yuan_folder), data, dtype="float64", **options)
+    with pytest.raises(UserError, match="one order"):
+        curve.bench_curve(str(yuan_folder), data, dtype="float32", orders=1, **options)
 
 
-def test_reordered_batches_hold_the_same_rows() -> None:
-    plain, turned = (curve._order(7, 5, 3, reordered=how) for how in (False, True))
-    batches = [(plain[at : at + 3], turned[at : at + 3]) for at in range(0, 15, 3)]
-    assert all(one == other[::-1] for one, other in batches)
-    assert sorted(plain[:7]) == list(range(7))
+def test_how_far_runs_are_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against medians taken by hand, of three orders."""
+    padded, ours = ([[1.0, 2.0], [1.0, 4.0], [1.0, 8.0]], [[1.0, 3.0], [1.0, 3.0], [1.0, 7.0]])
+
+    def process(module: str, words: str) -> dict[str, Any]:
+        told = json.loads(words)
+        assert told["job"]["dtype"] == "bfloat16"  # The weights of all.
+        if told["computed"] == "float32":
+            return {"losses": [1.0, 2.0], "emulated": False}
+        of = ours if told["job"]["recipe"] == "yuantune" else padded
+        return {"losses": of[told["order"]], "emulated": True}
+
+    monkeypatch.setattr(curve, "in_process", process)
+    options = {"steps": 2, "batch_size": 2, "dtype": "bfloat16", "template": "resume-ner"}
+    found = curve.bench_curve("yuan2-mini", "rows", orders=3, **options)
+    root = 2**0.5
+    assert [found.spread, found.spread_most] == pytest.approx([4 / root, 6 / root])  # 2 4 6
+    assert [found.distance, found.distance_most] == pytest.approx([1 / root, 5 / root])  # 1 1 5, 1 1 3, 5 5 1
+    assert [found.own_spread, found.padded_error, found.error] == pytest.approx([4 / root, 2 / root, 1 / root])
+    assert found.emulated and found.wider == "float32"
+    monkeypatch.setattr(curve, "in_process", lambda module, words: {"error": "killed by signal 9"})
+    with pytest.raises(WorkFailed, match="no-checkpointing, bfloat16, order 1 of 3: killed"):
+        curve.bench_curve("yuan2-mini", "rows", orders=3, **options)
+
+
+def test_every_order_has_the_same_batches() -> None:
+    one, other = (curve._rows(7, 5, 3, order) for order in (0, 1))
+    batches = [(one[at : at + 3], other[at : at + 3]) for at in range(0, 15, 3)]
+    assert all(sorted(first) == sorted(second) for first, second in batches) and one != other
+    assert len(one) == 15 and len(set(one[:6])) == 6  # No row twice in an epoch.
+
+
+class Seen(TorchDispatchMode):
+    """Formats of the products that reach the processor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.formats: list[torch.dtype] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.overloadpacket in PRODUCTS:
+            self.formats.append(args[1].dtype)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_emulated_products_are_summed_wide_and_rounded_once(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    left, right, more = torch.randn(3, 5, 40), torch.randn(3, 40, 7), torch.randn(3, 5, 7)
+    left, right, more = (each.to(dtype) for each in (left, right, more))
+    one, two, three = left[0], right[0], more[0]
+    with Seen() as seen, Emulated():
+        made = [
+            one @ two,
+            torch.addmm(three, one, two, alpha=2),
+            three.clone().addmm_(one, two, beta=3, alpha=2),
+            torch.mm(one, two, out=torch.empty_like(three)),
+            torch.addmm(three, one, two, out=torch.empty_like(three)),
+            left @ right,
+            torch.baddbmm(more, left, right, beta=2),
+            more.clone().baddbmm_(left, right, alpha=2),
+        ]
+    assert seen.formats == [torch.float32 if dtype == torch.bfloat16 else dtype] * 8
+    wide, sums = one.double() @ two.double(), left.double() @ right.double()
+    expected = [wide, three + 2 * wide, 3 * three.double() + 2 * wide, wide, three + wide]
+    expected += [sums, 2 * more.double() + sums, more + 2 * sums]
+    for each, other in zip(made, expected, strict=True):
+        assert each.dtype == dtype
+        assert ((each.double() - other).abs() <= 1.01 * torch.finfo(dtype).eps / 2 * other.abs() + 1e-5).all()
+
+
+def test_a_run_in_bfloat16_is_emulated_forward_and_backward(
+    yuan_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(placement, "computes_bfloat16", lambda device: False)
+    job = Job("yuantune", str(yuan_folder), None, str(SAMPLE / "train.jsonl"), "resume-ner", "bfloat16", 1, 3)
+    with Seen() as seen:
+        found = curve.main({"job": dataclasses.asdict(job), "computed": "bfloat16", "order": 0, "learning_rate": 0})
+    assert found["emulated"] and len(found["losses"]) == 1
+    assert seen.formats and set(seen.formats) == {torch.float32}
 
 
 @pytest.mark.parametrize(("quantization", "bytes_saved", "bytes_more"), [("int8", 3, 4), ("bf16", 2, 0)])

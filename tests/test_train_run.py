@@ -405,13 +405,13 @@ def test_float16_has_an_optimizer_whose_skips_are_seen(tmp_path: Path, monkeypat
 
 def test_one_process_trains_on_one_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two GPUs in sight are not two halves of a batch, and one that the Trainer does not take is refused."""
-    from yuantune.models import load
+    from yuantune.models import placement
 
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr(load, "device_of", lambda name: "cuda:0")
+    monkeypatch.setattr(placement, "device_of", lambda name: "cuda:0")
     args = training_arguments(Config(output_dir=str(tmp_path)))
     assert (args.n_gpu, args.train_batch_size) == (1, 12)
-    monkeypatch.setattr(load, "device_of", lambda name: "cuda:1")
+    monkeypatch.setattr(placement, "device_of", lambda name: "cuda:1")
     with pytest.raises(ConfigError, match="first GPU") as caught:
         training_arguments(Config.model_validate({"model": {"device_map": "cuda:1"}}))
     assert "CUDA_VISIBLE_DEVICES=1" in caught.value.hint

@@ -22,7 +22,7 @@ from recipes.yuan2_mini.tokens import make_tokenizer
 from yuantune.cli.console import err, out, print_error
 from yuantune.data.writing import write_text
 from yuantune.errors import ConfigError, DataError, WorkFailed, YuantuneError
-from yuantune.models.load import computes_bfloat16
+from yuantune.models.placement import computes_bfloat16
 from yuantune.resources import RESOURCES
 
 HERE = Path(__file__).parent

@@ -25,7 +25,7 @@ from yuantune.data.split import split
 from yuantune.data.template import load_template
 from yuantune.data.writing import write_rows, write_text
 from yuantune.errors import ConfigError
-from yuantune.models.load import computes_bfloat16
+from yuantune.models.placement import computes_bfloat16
 from yuantune.train.quickstart import SAMPLE, quickstart
 
 SETTINGS = Path(__file__).with_name("scores.yaml")

@@ -33,6 +33,7 @@ def train(
         "tutorial,no-checkpointing,no-sharing,yuantune"
     ),
     steps: Annotated[int, typer.Option(min=1, help="Counted steps in each process.")] = 8,
+    warm_up: Annotated[int, typer.Option(min=1, help="Steps before them that are not counted.")] = 2,
     rounds: Annotated[int, typer.Option(min=1, help="Processes for each recipe.")] = 3,
     batch_size: Annotated[int, typer.Option(min=1)] = 12,
     dtype: Annotated[str, typer.Option(help="Base weights: float32, bfloat16; auto: as in training.")] = "auto",
@@ -53,6 +54,7 @@ def train(
             data or str(SAMPLE / "train.jsonl"),
             recipes=recipes.split(","),
             steps=steps,
+            warm_up=warm_up,
             rounds=rounds,
             batch_size=batch_size,
             dtype=dtype,
@@ -139,11 +141,12 @@ def curve(
     models: Annotated[str, typer.Option(help="Models, by name or folder; or shapes: yuan2-4l, …")] = "yuan2-mini",
     data: Annotated[str | None, typer.Option(help="Training rows (default: the sample résumés).")] = None,
     steps: Annotated[int, typer.Option(min=1, help="Steps of each run.")] = 51,
-    batch_size: Annotated[int, typer.Option(min=1)] = 12,
+    batch_size: Annotated[int, typer.Option(min=2)] = 12,
     dtype: Annotated[str, typer.Option(help="Base weights: float32, bfloat16; auto: as in training.")] = "bfloat16",
     template: Annotated[str, typer.Option(help="Prompt template.")] = "resume-ner",
     tokenizer: Annotated[str | None, typer.Option(help="Tokenizer of the shapes (default: Yuan2-2B's).")] = None,
     learning_rate: Annotated[float, typer.Option(min=0, help="Peak, falling to nothing.")] = 5e-5,
+    orders: Annotated[int, typer.Option(min=2, help="Orders of the rows in the batches, a run of each.")] = 4,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the losses there as JSON.")] = None,
 ) -> None:
     """Whether a run follows the padded recipe's losses, within what rounding does to the padded recipe itself."""
@@ -161,15 +164,11 @@ def curve(
             template=template,
             tokenizer=tokenizer,
             learning_rate=learning_rate,
+            orders=orders,
             note=err.print,
         )
         found.append(each)
-        out.print(
-            f"{model}, {each.dtype}, {steps} steps: loss {each.padded[0]:.4f} to {each.padded[-1]:.4f}. Two padded "
-            f"runs differ by {each.spread:.5f} (root mean square over the steps), yuantune from the first by "
-            f"{each.distance:.5f}: {each.ratio:.2f} times as much.",
-            markup=False,
-        )
+        _print_curves(each, steps, orders)
         _keep(json_file, found)
 
 
@@ -211,6 +210,20 @@ def base(
         what = f"computed in {each.dtype}{products_of}, batch {batch_size}"
         _print_costs(each, f"{model}, {what}; medians of {rounds} rounds")
         _keep(json_file, found)
+
+
+def _print_curves(curves: Curves, steps: int, orders: int) -> None:
+    products = " (products emulated)" if curves.emulated else ""
+    first, last = curves.padded[0][0], curves.padded[0][-1]
+    out.print(
+        f"{curves.model}, {curves.dtype}{products}, {steps} steps, {orders} orders of rows: loss {first:.4f} to "
+        f"{last:.4f}. Differences, root mean square over the steps, medians of all pairs:",
+        f"from the same run in {curves.wider}: padded {curves.padded_error:.5f}, yuantune {curves.error:.5f};",
+        f"of two padded runs {curves.spread:.5f} (at most {curves.spread_most:.5f}), of two of yuantune "
+        f"{curves.own_spread:.5f}, of one of each {curves.distance:.5f} (at most {curves.distance_most:.5f}).",
+        sep="\n",
+        markup=False,
+    )
 
 
 def _print_costs(costs: Costs, title: str) -> None:

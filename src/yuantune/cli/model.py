@@ -37,7 +37,8 @@ def get(
 
     from yuantune.models import hub
     from yuantune.models.folder import read_config, refuse_mixture, require
-    from yuantune.models.load import BUILTIN, resolve, save_builtin
+    from yuantune.models.load import resolve, save_builtin
+    from yuantune.resources import BUILTIN
 
     if name in BUILTIN and to is not None:
         folder = save_builtin(name, to)
@@ -76,8 +77,9 @@ def _facts(name: str, revision: str | None, batch_size: int, length: int) -> dic
     from transformers import AutoConfig
 
     from yuantune.models import folder as model_folder
-    from yuantune.models.load import device_of, dtype_of, keeps_bfloat16, load_tokenizer, resolve
+    from yuantune.models.load import load_tokenizer, resolve
     from yuantune.models.memory import count_parameters, lora_parameters, meta_model
+    from yuantune.models.placement import device_of, dtype_of, keeps_bfloat16
     from yuantune.models.stored import keep_bfloat16
 
     folder = resolve(name, revision=revision, weights=False)

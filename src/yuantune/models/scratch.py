@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from yuantune.errors import ModelError, Problem, nearest
 from yuantune.models import folder as model_folder
-from yuantune.models.load import device_of
+from yuantune.models.placement import device_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase

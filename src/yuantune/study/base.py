@@ -11,7 +11,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -75,7 +75,7 @@ def bench_base(
     """Measure `quantization` (int8, bf16). A shape (`yuantune.study.subjects`) is written into a temporary folder
     first, and loaded as any model is. Raises UserError for another one or fewer rows than a batch, WorkFailed where
     a process fails."""
-    from yuantune.models.load import dtype_of
+    from yuantune.models.placement import dtype_of
     from yuantune.models.quantization import integer_products
 
     if quantization not in ("int8", "bf16"):
@@ -95,24 +95,8 @@ def bench_base(
             written = "bfloat16" if quantization == "bf16" else dtype
             _done("write", {"model": model, "tokenizer": tokenizer, "dtype": written, "folder": place})
         bases = ("none", quantization)
-        jobs = {
-            base: asdict(
-                Job(
-                    "yuantune",
-                    place,
-                    None,
-                    data,
-                    template,
-                    dtype,
-                    steps + WARM_UP,
-                    batch_size,
-                    "cpu",
-                    base,
-                    products,
-                )
-            )
-            for base in bases
-        }
+        job = Job("yuantune", place, None, data, template, dtype, steps + WARM_UP, batch_size, products=products)
+        jobs = {base: asdict(replace(job, quantization=base)) for base in bases}
         loads: dict[str, list[dict[str, Any]]] = {base: [] for base in bases}
         runs: dict[str, list[dict[str, Any]]] = {base: [] for base in bases}
         for turn in range(rounds):

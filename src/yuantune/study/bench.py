@@ -17,7 +17,7 @@ from statistics import median
 from typing import Any
 
 from yuantune.errors import UserError, nearest
-from yuantune.study.recipes import RECIPES, TRL, WARM_UP, Job, examples_of
+from yuantune.study.recipes import RECIPES, TRL, Job, examples_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,7 @@ def bench_train(
     *,
     recipes: Sequence[str],
     steps: int,
+    warm_up: int,
     rounds: int,
     batch_size: int,
     dtype: str,
@@ -58,14 +59,16 @@ def bench_train(
     device: str = "cpu",
     note: Callable[[str], None] = lambda text: None,
 ) -> list[Line]:
-    """Time `steps` optimizer steps of each recipe in each of `rounds` rounds. `tokenizer` is for a model that is a
-    shape (`yuantune.study.subjects`).
+    """Time `steps` optimizer steps of each recipe, after `warm_up` that are not counted, in each of `rounds`
+    rounds. `tokenizer` is for a model that is a shape (`yuantune.study.subjects`).
 
     Raises UserError for what no recipe could do: an unknown recipe, model or dtype, a device that is not there,
     data that the check refuses, fewer rows than a batch, a peer that is not installed."""
-    from yuantune.models.load import device_of, dtype_of
+    from yuantune.models.placement import device_of, dtype_of
 
     check_recipes(recipes)
+    if warm_up < 1:
+        raise UserError("a step has to come before those that count", hint="set --warm-up to 1 or more")
     if device not in ("cpu", "cuda"):
         raise UserError(f"unknown device {device}", hint="cpu, cuda")
     device_of(device)
@@ -75,7 +78,9 @@ def bench_train(
     for turn in range(rounds):
         for name in recipes:
             note(f"{model}, round {turn + 1}/{rounds}: {name}")
-            job = Job(name, model, tokenizer, data, template, dtype, steps + WARM_UP, batch_size, device)
+            job = Job(
+                name, model, tokenizer, data, template, dtype, steps + warm_up, batch_size, device, warm_up=warm_up
+            )
             runs[name].append(in_process("yuantune.study.recipes", job.to_json()))
     lines = [_line(name, model, dtype, runs[name], runs[recipes[0]]) for name in recipes]
     fastest = max(line.gemm_flops_per_second for line in lines)

@@ -27,18 +27,19 @@ RECIPES = {
     "no-checkpointing": "the same without gradient checkpointing",
     "trl": "TRL's SFTTrainer, PEFT, padding, its fused head",
     "trl-padding-free": "the same, the rows of a batch behind each other",
+    "trl-checkpointing": "trl-padding-free with gradient checkpointing",
     "no-sharing": "yuantune, each row computing the prompt for itself",
     "yuantune": "yuantune",
 }
 OURS = ("no-sharing", "yuantune")
-TRL = ("trl", "trl-padding-free")
+TRL = ("trl", "trl-padding-free", "trl-checkpointing")
 WARM_UP = 2
 """Steps at the start of a process that are not counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What one process measures: `steps` are all of them, the uncounted first ones too."""
+    """What one process measures: `steps` are all of them, the first `warm_up` (at least one) not counted."""
 
     recipe: str
     model: str
@@ -51,6 +52,7 @@ class Job:
     device: str = "cpu"
     quantization: str = "none"
     products: str = "auto"
+    warm_up: int = WARM_UP
 
     def to_json(self) -> str:
         """As `main` reads it."""
@@ -89,13 +91,13 @@ def measure(job: Job) -> dict[str, Any]:
         trainer = trainer_of(job, model, tokenizer, examples, Path(folder), batches)
         trainer.add_callback(Clock())
         trainer.train()
-    counted = batches[WARM_UP : len(clock)]  # One more batch may have been collated ahead.
+    counted = batches[job.warm_up : len(clock)]  # One more batch may have been collated ahead.
     works = [work_of(rows) for _, rows in counted]
     options = LoraSection()
     flops = [required_flops(base, work, r=options.r, targets=options.target_modules) for work in works]
     return {
         "steps": len(counted),
-        "seconds": clock[-1] - clock[WARM_UP - 1],
+        "seconds": clock[-1] - clock[job.warm_up - 1],
         "examples": sum(len(rows) for _, rows in counted),
         "tokens": sum(tokens for tokens, _ in counted),
         "peak_rss": peak_bytes(job.device),
@@ -213,10 +215,11 @@ def _trl(setup: _Setup) -> Any:
     from trl import SFTConfig, SFTTrainer
 
     rows = [{name: each for name, each in _row(row).items() if name != "attention_mask"} for row in setup.examples]
-    own = {"padding_free": setup.job.recipe == "trl-padding-free", "max_length": None, "bf16": False}
+    own = {"padding_free": setup.job.recipe != "trl", "max_length": None, "bf16": False}
+    checkpointing = setup.job.recipe == "trl-checkpointing"
     trainer = SFTTrainer(
         model=setup.model,
-        args=setup.training_arguments(SFTConfig, activation_checkpointing=False, **own),
+        args=setup.training_arguments(SFTConfig, activation_checkpointing=checkpointing, **own),
         train_dataset=Dataset.from_list(rows),
         processing_class=setup.tokenizer,
         peft_config=setup.peft_config(),

@@ -90,8 +90,8 @@ def keep_activations(args: Any, kept: bool) -> None:
 
 
 def _training_device(device_map: str) -> str:
-    """`models.load.device_of`, where the Trainer can follow. Raises ConfigError where it cannot."""
-    from yuantune.models.load import device_of
+    """`models.placement.device_of`, where the Trainer can follow. Raises ConfigError where it cannot."""
+    from yuantune.models.placement import device_of
 
     device = device_of(device_map)
     own = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"

@@ -29,7 +29,8 @@ from yuantune.infer.extractor import Extractor, load
 from yuantune.methods import METHODS
 from yuantune.methods.card import Card, read_card
 from yuantune.models.int8 import Int8Linear
-from yuantune.models.load import DTYPES, dtype_of, load_model
+from yuantune.models.load import load_model
+from yuantune.models.placement import DTYPES, dtype_of
 from yuantune.models.probe import ROUNDING, accepts, trial
 from yuantune.models.quantization import integer_products
 from yuantune.models.stored import widen

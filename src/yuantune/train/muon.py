@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from yuantune.models.load import computes_bfloat16
+from yuantune.models.placement import computes_bfloat16
 
 
 class CoupledAdamW(torch.optim.Optimizer):
