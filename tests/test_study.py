@@ -17,6 +17,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 from tests.test_batch_layout import example
 from tests.test_models_grouped import TOKENS, typical
 from yuantune.batch.layout import lay_out
+from yuantune.cli import bench as cli_bench
 from yuantune.errors import UserError, WorkFailed
 from yuantune.methods.lean import make_lean
 from yuantune.models import placement
@@ -25,7 +26,7 @@ from yuantune.models.stored import replaceable
 from yuantune.models.yuan2.config import YuanConfig
 from yuantune.models.yuan2.model import YuanForCausalLM
 from yuantune.study import base, bench, curve, extract, subjects
-from yuantune.study.bench import bench_train
+from yuantune.study.bench import Line, bench_train
 from yuantune.study.emulated import PRODUCTS, Emulated
 from yuantune.study.flops import matrices, product_rate, required_flops, work_of
 from yuantune.study.picture import Bar, draw
@@ -126,6 +127,33 @@ def test_ratios_are_taken_round_by_round(monkeypatch: pytest.MonkeyPatch) -> Non
     assert slow.gemm_flops_per_second == fast.gemm_flops_per_second == 1e9
     with pytest.raises(UserError, match="before those that count"):
         bench_train("yuan2-mini", data, recipes=["tutorial"], rounds=1, **{**options, "warm_up": 0})
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        ("os.kill(os.getpid(), 9)", "killed by SIGKILL, most likely out of memory"),
+        ("os.abort()", "killed by SIGABRT"),
+        ("sys.exit('no room')", "no room"),
+        ("os._exit(3)", "a warning"),
+    ],
+)
+def test_why_a_process_failed(code: str, error: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kill is told as that, whatever the process wrote before it."""
+    (tmp_path / "failing.py").write_text(
+        f"import os, sys\nprint('a warning', file=sys.stderr, flush=True)\n{code}\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert bench.in_process("failing", "{}") == {"error": error}
+
+
+def test_lines_fit_a_pipe(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli_bench.out, "_width", 80)
+    figures = (0.5, 292.241, 15_290, 19 * 2**30, 8 * 10**12, 27.4 * 10**9, 177 * 10**9)
+    cli_bench._print([Line(name, "yuan2-2b", "float32", *figures) for name in RECIPES], "title")
+    printed = capsys.readouterr().out
+    assert all(f" {name} " in printed for name in RECIPES) and "…" not in printed
+    assert printed.count("292.241") == printed.count("15,290") == len(RECIPES)
 
 
 def test_a_failure_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:

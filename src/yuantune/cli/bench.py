@@ -15,6 +15,8 @@ from yuantune.cli.console import err, out
 from yuantune.study.picture import Bar
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from yuantune.study.base import Costs
     from yuantune.study.bench import Line
     from yuantune.study.curve import Curves
@@ -63,7 +65,7 @@ def train(
             device=device,
             note=err.print,
         )
-        _print(found, f"{model}, {found[0].dtype}, {device}, batch {batch_size}; medians of {rounds} rounds")
+        _print(found, f"{model}, {found[0].dtype}, {device}, batch {batch_size}; {_medians(rounds)}")
         lines += found
         _keep(json_file, lines)
     _draw(
@@ -114,7 +116,7 @@ def extract(
             max_new_tokens=max_new_tokens,
             note=err.print,
         )
-        _print_engines(found, f"{model}, {dtype}, {rows} rows; medians of {rounds} rounds")
+        _print_engines(found, f"{model}, {dtype}, {rows} rows; {_medians(rounds)}")
         lines += found
         _keep(json_file, lines)
     _draw(
@@ -208,7 +210,7 @@ def base(
         found.append(each)
         products_of = f", int8 products: {each.products}" if quantization == "int8" else ""
         what = f"computed in {each.dtype}{products_of}, batch {batch_size}"
-        _print_costs(each, f"{model}, {what}; medians of {rounds} rounds")
+        _print_costs(each, f"{model}, {what}; {_medians(rounds)}")
         _keep(json_file, found)
 
 
@@ -226,13 +228,25 @@ def _print_curves(curves: Curves, steps: int, orders: int) -> None:
     )
 
 
-def _print_costs(costs: Costs, title: str) -> None:
+def _medians(rounds: int) -> str:
+    return "one round" if rounds == 1 else f"medians of {rounds} rounds"
+
+
+def _table(title: str, first: str, *others: str) -> Table:
+    """Narrow enough for 80 columns, which is what a pipe gets."""
+    from rich import box
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=escape(title), title_justify="left")
-    for name in ("base", "weights MiB", "loading MiB", "training MiB", "s/step", "ratio", "loss"):
-        table.add_column(name, justify="left" if name == "base" else "right")
+    table = Table(title=escape(title), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column(first, no_wrap=True)
+    for name in others:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
+def _print_costs(costs: Costs, title: str) -> None:
+    table = _table(title, "base", "weights MiB", "loading MiB", "training MiB", "s/step", "ratio", "loss")
     for name, base, ratio, loss in (
         ("full", costs.full, 1.0, costs.loss),
         (costs.quantization, costs.narrow, costs.ratio, costs.narrow_loss),
@@ -259,15 +273,9 @@ def _keep(
 
 
 def _print_engines(lines: list[ExtractLine], title: str) -> None:
-    from rich.markup import escape
-    from rich.table import Table
-
     from yuantune.study.extract import ENGINES
 
-    table = Table(title=escape(title), title_justify="left")
-    names = ("engine", "rows/s", "ratio", "F1", "valid", "schema", "grounded", "batch", "GiB")
-    for name in names:
-        table.add_column(name, justify="left" if name == "engine" else "right")
+    table = _table(title, "engine", "rows/s", "ratio", "F1", "valid", "schema", "grounded", "batch", "GiB")
     for line in lines:
         figures = [
             f"{line.rows_per_second:.2f}",
@@ -284,19 +292,13 @@ def _print_engines(lines: list[ExtractLine], title: str) -> None:
 
 
 def _print(lines: list[Line], title: str) -> None:
-    from rich.markup import escape
-    from rich.table import Table
-
     from yuantune.study.recipes import RECIPES
 
-    table = Table(title=escape(title), title_justify="left")
-    names = ("recipe", "examples/s", "ratio", "s/step", "tokens/step", "peak GiB", "GFLOP/s", "of products")
-    for name in names:
-        table.add_column(name, justify="left" if name == "recipe" else "right")
+    table = _table(title, "recipe", "examples/s", "ratio", "s/step", "tokens", "GiB", "GFLOP/s", "share")
     for line in lines:
         figures = [
             f"{line.examples_per_second:.2f}",
-            f"{line.ratio:.2f}",
+            f"{line.ratio:.2f}" if line.ratio else "–",
             f"{line.seconds_per_step:.3f}",
             f"{line.tokens_computed:,}",
             f"{line.peak_rss_bytes / 2**30:.2f}",
@@ -311,7 +313,8 @@ def _print(lines: list[Line], title: str) -> None:
     for line in [line for line in lines if not line.error][:1]:
         required, products = line.required_flops / 1e9, line.gemm_flops_per_second / 1e9
         out.print(
-            f"A step requires {required:,.0f} GFLOP, whatever the recipe; GFLOP/s are these over its time. "
-            f"Matrix products of its shapes alone run at {products:.0f} GFLOP/s.",
+            f"A step requires {required:,.0f} GFLOP, whatever the recipe; GFLOP/s are these over its time, share "
+            f"that of what matrix products of its shapes alone run at, {products:.0f} GFLOP/s. Tokens are those "
+            "computed in a step, GiB the peak of memory.",
             markup=False,
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -111,9 +112,11 @@ def in_process(module: str, job: str) -> dict[str, Any]:
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, env={**os.environ, "HF_HUB_OFFLINE": "1"}
     )
+    if done.returncode < 0:  # What it wrote last is not why.
+        killed = f"killed by {signal.Signals(-done.returncode).name}"
+        return {"error": f"{killed}, most likely out of memory" if done.returncode == -signal.SIGKILL else killed}
     if done.returncode:
-        last = (done.stderr.strip().splitlines() or [f"killed by signal {-done.returncode}"])[-1]
-        return {"error": last}
+        return {"error": (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]}
     result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     return result
 
