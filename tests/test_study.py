@@ -245,7 +245,8 @@ def test_how_far_runs_are_apart(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(curve, "in_process", process)
     options = {"steps": 2, "batch_size": 2, "dtype": "bfloat16", "template": "resume-ner"}
-    found = curve.bench_curve("yuan2-mini", "rows", orders=3, **options)
+    data = str(SAMPLE / "train.jsonl")
+    found = curve.bench_curve("yuan2-mini", data, orders=3, **options)
     root = 2**0.5
     assert [found.spread, found.spread_most] == pytest.approx([4 / root, 6 / root])  # 2 4 6
     assert [found.distance, found.distance_most] == pytest.approx([1 / root, 5 / root])  # 1 1 5, 1 1 3, 5 5 1
@@ -253,7 +254,7 @@ def test_how_far_runs_are_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.emulated and found.wider == "float32"
     monkeypatch.setattr(curve, "in_process", lambda module, words: {"error": "killed by signal 9"})
     with pytest.raises(WorkFailed, match="no-checkpointing, bfloat16, order 1 of 3: killed"):
-        curve.bench_curve("yuan2-mini", "rows", orders=3, **options)
+        curve.bench_curve("yuan2-mini", data, orders=3, **options)
 
 
 def test_every_order_has_the_same_batches() -> None:

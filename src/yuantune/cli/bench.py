@@ -170,7 +170,7 @@ def curve(
             note=err.print,
         )
         found.append(each)
-        _print_curves(each, steps, orders)
+        _print_curves(each)
         _keep(json_file, found)
 
 
@@ -214,8 +214,9 @@ def base(
         _keep(json_file, found)
 
 
-def _print_curves(curves: Curves, steps: int, orders: int) -> None:
+def _print_curves(curves: Curves) -> None:
     products = " (products emulated)" if curves.emulated else ""
+    steps, orders = len(curves.exact), len(curves.padded)
     first, last = curves.padded[0][0], curves.padded[0][-1]
     out.print(
         f"{curves.model}, {curves.dtype}{products}, {steps} steps, {orders} orders of rows: loss {first:.4f} to "
@@ -230,6 +231,11 @@ def _print_curves(curves: Curves, steps: int, orders: int) -> None:
 
 def _medians(rounds: int) -> str:
     return "one round" if rounds == 1 else f"medians of {rounds} rounds"
+
+
+def _ratio(ratio: float) -> str:
+    """There is none where what it is taken of has failed."""
+    return f"{ratio:.2f}" if ratio else "–"
 
 
 def _table(title: str, first: str, *others: str) -> Table:
@@ -279,7 +285,7 @@ def _print_engines(lines: list[ExtractLine], title: str) -> None:
     for line in lines:
         figures = [
             f"{line.rows_per_second:.2f}",
-            f"{line.ratio:.2f}",
+            _ratio(line.ratio),
             f"{100 * line.f1:.1f}",
             *(f"{share:.0%}" for share in (line.valid, line.schema, line.grounded)),
             str(line.batch_size),
@@ -298,7 +304,7 @@ def _print(lines: list[Line], title: str) -> None:
     for line in lines:
         figures = [
             f"{line.examples_per_second:.2f}",
-            f"{line.ratio:.2f}" if line.ratio else "–",
+            _ratio(line.ratio),
             f"{line.seconds_per_step:.3f}",
             f"{line.tokens_computed:,}",
             f"{line.peak_rss_bytes / 2**30:.2f}",

@@ -277,7 +277,7 @@ def _no_adapter(card: Card) -> Iterator[str]:
 
 
 def _dtype(card: Card, device_map: str | None) -> str:
-    from yuantune.models.placement import device_of, dtype_of
+    from yuantune.models.placement import device_of, dtype_name
 
     kind = device_of(device_map or card.model.get("device_map", "auto"))
-    return str(dtype_of(card.model["dtype"], card.base["name"], kind)).removeprefix("torch.")
+    return dtype_name(card.model["dtype"], card.base["name"], kind)

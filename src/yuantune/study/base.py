@@ -75,12 +75,12 @@ def bench_base(
     """Measure `quantization` (int8, bf16). A shape (`yuantune.study.subjects`) is written into a temporary folder
     first, and loaded as any model is. Raises UserError for another one or fewer rows than a batch, WorkFailed where
     a process fails."""
-    from yuantune.models.placement import dtype_of
+    from yuantune.models.placement import dtype_name
     from yuantune.models.quantization import integer_products
 
     if quantization not in ("int8", "bf16"):
         raise UserError(f"unknown quantization {quantization}", hint="int8, bf16")
-    dtype = str(dtype_of(dtype, model, "cpu")).removeprefix("torch.")
+    dtype = dtype_name(dtype, model, "cpu")
     if quantization == "bf16" and dtype not in ("float32", "float64"):
         raise UserError(
             f"bfloat16 weights are compared with {dtype} ones: nothing to see", hint="say --dtype float32"

@@ -65,7 +65,7 @@ def bench_train(
 
     Raises UserError for what no recipe could do: an unknown recipe, model or dtype, a device that is not there,
     data that the check refuses, fewer rows than a batch, a peer that is not installed."""
-    from yuantune.models.placement import device_of, dtype_of
+    from yuantune.models.placement import device_of, dtype_name
 
     check_recipes(recipes)
     if warm_up < 1:
@@ -73,7 +73,7 @@ def bench_train(
     if device not in ("cpu", "cuda"):
         raise UserError(f"unknown device {device}", hint="cpu, cuda")
     device_of(device)
-    dtype = str(dtype_of(dtype, model, device)).removeprefix("torch.")
+    dtype = dtype_name(dtype, model, device)
     check_rows(model, tokenizer, data, template, batch_size)
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in recipes}
     for turn in range(rounds):

@@ -22,7 +22,7 @@ from typing import Any
 
 from yuantune.data.examples import ExampleSet
 from yuantune.errors import UserError, WorkFailed
-from yuantune.study.bench import in_process
+from yuantune.study.bench import check_rows, in_process
 from yuantune.study.emulated import bfloat16_units, needs_units
 from yuantune.study.recipes import Job, examples_of, trainer_of
 from yuantune.study.subjects import model_of, tokenizer_of
@@ -72,14 +72,16 @@ def bench_curve(
 ) -> Curves:
     """Padded runs and yuantune's with the rows in `orders` orders, and a padded one in a wider format.
 
-    Raises UserError where there are no two orders or no wider format, WorkFailed where a run fails."""
-    from yuantune.models.placement import dtype_of
+    Raises UserError for two orders or rows that are not there, a format without a wider one, data that the check
+    refuses or that has fewer rows than a batch; WorkFailed where a run fails."""
+    from yuantune.models.placement import dtype_name
 
-    dtype = str(dtype_of(dtype, model, "cpu")).removeprefix("torch.")
+    dtype = dtype_name(dtype, model, "cpu")
     if dtype not in WIDER:
         raise UserError(f"rounding in {dtype}: there is no wider format", hint=", ".join(WIDER))
     if orders < 2 or batch_size < 2:
         raise UserError("one order of the rows shows no rounding", hint="two orders and two rows a batch at least")
+    check_rows(model, tokenizer, data, template, batch_size)
 
     def run(recipe: str, order: int, computed: str) -> dict[str, Any]:
         name = f"{recipe}, {computed}, order {order + 1} of {orders}"

@@ -30,7 +30,7 @@ from yuantune.methods import METHODS
 from yuantune.methods.card import Card, read_card
 from yuantune.models.int8 import Int8Linear
 from yuantune.models.load import load_model
-from yuantune.models.placement import DTYPES, dtype_of
+from yuantune.models.placement import DTYPES, dtype_name
 from yuantune.models.probe import ROUNDING, accepts, trial
 from yuantune.models.quantization import integer_products
 from yuantune.models.stored import widen
@@ -113,7 +113,7 @@ def export_merged(
         raise WorkFailed(f"the merged model differs from base and adapter by {merged.relative:.2g} of its logits")
     if dtype == "auto":
         named = card.model["dtype"]
-        dtype = str(dtype_of(named, card.base["name"], whole.device.type)).removeprefix("torch.")
+        dtype = dtype_name(named, card.base["name"], whole.device.type)
     beside = output.with_name(f".{output.name}.partial")
     with failures(run):
         shutil.rmtree(beside, ignore_errors=True)
