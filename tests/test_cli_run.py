@@ -162,7 +162,7 @@ def test_text_is_printed_as_it_is(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither markup nor emoji codes in a text mean anything."""
-    from yuantune.infer import extractor
+    from yuantune.infer import opening
 
     class Echo:
         max_new_tokens = 1
@@ -176,7 +176,7 @@ def test_text_is_printed_as_it_is(
                 on_answer(answer)
             return answers
 
-    monkeypatch.setattr(extractor, "load", lambda run, model, device_map: Echo())
+    monkeypatch.setattr(opening, "load", lambda run, model, device_map: Echo())
     odd = ":x: [bold]a[/] [/nothing]"
     code, out, _ = run(capsys, "generate", "run", "--text", odd)
     assert (code, out) == (0, odd + "\n")

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from tests.test_models_grouped import LORA, MODELS, built, compare, typical
 from tests.test_train_run import config
-from yuantune.infer.extractor import load
+from yuantune.infer.opening import load
 from yuantune.train.run import fine_tune
 
 pytestmark = [

@@ -11,7 +11,8 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 
 from yuantune.errors import DataError
 from yuantune.infer import engine
-from yuantune.infer.engine import Answer, Question, answer
+from yuantune.infer.engine import answer
+from yuantune.infer.question import Answer, Question
 from yuantune.models.slots import Slots
 
 PROMPTS = [[5, 9, 3, 12], [7], [4, 4, 8, 2, 30, 6, 11], [9, 10]]

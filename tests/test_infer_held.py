@@ -17,8 +17,9 @@ from yuantune.data.record import Prediction, Record, Source
 from yuantune.data.template import Template, load_template
 from yuantune.infer import engine
 from yuantune.infer.constraint import Constraint, Form, form_of
-from yuantune.infer.engine import Question, answer
+from yuantune.infer.engine import answer
 from yuantune.infer.extractor import Extractor
+from yuantune.infer.question import Question
 from yuantune.models.load import load_model, load_tokenizer
 from yuantune.models.yuan2.config import YuanConfig
 from yuantune.models.yuan2.model import YuanForCausalLM

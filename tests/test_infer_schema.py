@@ -21,8 +21,9 @@ from yuantune.data.record import Record, Source
 from yuantune.data.template import Template, load_template
 from yuantune.errors import ConfigError, ModelError, UserError
 from yuantune.infer import engine
-from yuantune.infer.engine import Question, answer
+from yuantune.infer.engine import answer
 from yuantune.infer.extractor import Extractor
+from yuantune.infer.question import Question
 from yuantune.infer.schema import SchemaConstraint, SchemaForm, schema_form
 from yuantune.models.load import load_model, load_tokenizer
 from yuantune.train.quickstart import SAMPLE

@@ -20,7 +20,8 @@ from yuantune.config import Config
 from yuantune.data.examples import ExampleSet
 from yuantune.errors import ConfigError, ModelError
 from yuantune.infer import engine
-from yuantune.infer.engine import Question, answer
+from yuantune.infer.engine import answer
+from yuantune.infer.question import Question
 from yuantune.method_config import PrefixTuningSection, PromptTuningSection, PTuningSection
 from yuantune.methods import METHODS
 from yuantune.models.load import load_tokenizer, positions_of

@@ -18,7 +18,7 @@ import yuantune
 from tests.test_methods_runs import config
 from yuantune.cli import app
 from yuantune.errors import RunError, WorkFailed
-from yuantune.infer.extractor import load
+from yuantune.infer.opening import load
 from yuantune.methods import METHODS
 from yuantune.train.run import fine_tune
 

@@ -250,7 +250,7 @@ def train_and_score(job: dict[str, Any]) -> dict[str, Any]:
 
     from rich.console import Console
 
-    from yuantune.infer.extractor import load
+    from yuantune.infer.opening import load
     from yuantune.methods import METHODS, trainable_parameters
     from yuantune.study.recipes import peak_bytes
     from yuantune.train.evaluate import evaluate

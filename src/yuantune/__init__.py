@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from yuantune.data.record import Prediction, Record, Source
     from yuantune.errors import YuantuneError
     from yuantune.infer.adapters import Adapters
-    from yuantune.infer.extractor import Extractor, load
+    from yuantune.infer.extractor import Extractor
+    from yuantune.infer.opening import load
     from yuantune.score.entities import score_entities
     from yuantune.study.sweep import sweep
     from yuantune.sweep_config import SweepConfig, load_sweep
@@ -34,7 +35,7 @@ _HOME = {
     "Source": "yuantune.data.record",
     "SweepConfig": "yuantune.sweep_config",
     "YuantuneError": "yuantune.errors",
-    "load": "yuantune.infer.extractor",
+    "load": "yuantune.infer.opening",
     "load_config": "yuantune.config_file",
     "load_sweep": "yuantune.sweep_config",
     "score_entities": "yuantune.score.entities",

@@ -44,8 +44,8 @@ def extract(
     """Answer a file of any size with a trained run; the same command goes on where it was stopped."""
     from yuantune.data.readers import read
     from yuantune.infer.adapters import Adapters
-    from yuantune.infer.extractor import load
     from yuantune.infer.job import Job, answer_file
+    from yuantune.infer.opening import load
     from yuantune.infer.progress import Answering
 
     records = read(input_file)

@@ -90,8 +90,8 @@ def generate(
     schema: Annotated[Path | None, typer.Option(help="Hold answers to this JSON Schema instead.")] = None,
 ) -> None:
     """Answer texts with a trained run: the saved prompt, parsed JSON beside the raw answer."""
-    from yuantune.infer.extractor import load
     from yuantune.infer.job import as_row
+    from yuantune.infer.opening import load
     from yuantune.train.evaluate import answer_all, scores_of
 
     if bool(text) == bool(input_file):
@@ -227,7 +227,7 @@ def demo(
 ) -> None:
     """Fine-tune the built-in yuan2-mini on the sample résumés with LoRA, and ask it the tutorial's question."""
     from yuantune.config_file import override
-    from yuantune.infer.extractor import load
+    from yuantune.infer.opening import load
     from yuantune.train.quickstart import TUTORIAL_TEXT, demo_config
     from yuantune.train.quickstart import quickstart as quick
 

@@ -36,7 +36,7 @@ def evaluate(
 ) -> None:
     """Score a trained run on labelled rows; everything is left in RUN/eval/NAME."""
     from yuantune.data.readers import read_all
-    from yuantune.infer.extractor import load
+    from yuantune.infer.opening import load
     from yuantune.train import evaluate as stage
 
     records = read_all(data)

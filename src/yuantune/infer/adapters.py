@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, overload
 
 from yuantune.data.record import Labels, Prediction, Record
 from yuantune.errors import DataError, Problem, RunError, UserError, nearest
-from yuantune.infer.extractor import CHUNK, Extractor, chunks, open_run
+from yuantune.infer.extractor import CHUNK, Extractor, chunks
+from yuantune.infer.opening import open_run
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -6,25 +6,25 @@ without asking the model; and within a copied string the text itself proposes ho
 for several tokens. Models that slots do not serve are answered by transformers' `generate`, under the same
 constraint.
 
-Shapes: B rows, T padded prompt length, V vocabulary.
+Shapes: V vocabulary.
 """
 
 from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby, takewhile
-from typing import TYPE_CHECKING, Protocol
+from itertools import takewhile
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
-from transformers import LogitsProcessor, LogitsProcessorList
 
 from yuantune.errors import DataError, ModelError
+from yuantune.infer.by_generate import by_generate
+from yuantune.infer.question import Answer, Edit, Question
 from yuantune.models.grouped import obstacle_of
 from yuantune.models.memory import is_exhausted, memory_of
 from yuantune.models.probe import ROUNDING, inner, trial
@@ -32,10 +32,7 @@ from yuantune.models.slots import Chunk, Slots
 from yuantune.models.virtual import virtual_tokens
 
 if TYPE_CHECKING:
-    from transformers import GenerationConfig, PreTrainedModel
-
-Edit = Callable[[int, int, Tensor], None]
-"""Changes, in place, the logits of a question's next token: its index, how many tokens are written, [V]."""
+    from transformers import PreTrainedModel
 
 KEPT_SHARE = 4
 """Keys and values of the rows may take one part in so many of the memory."""
@@ -45,51 +42,6 @@ DRAFT_TOKENS = 32
 """As many tokens cost a step hardly more than fewer: what rows leave of them, drafts get."""
 _MOST_DRAFTED = 8
 _LONGEST_MATCH = 4
-
-
-class Held(Protocol):
-    """What one answer is held to, as it is written: a form of labels, or a schema."""
-
-    failure: str
-    """Why there can be no answer, behind `closed`."""
-
-    @property
-    def ended(self) -> bool:
-        """Whether the answer is whole: nothing but an end token may follow."""
-
-    @property
-    def in_string(self) -> bool:
-        """Whether a string is being written, and has begun."""
-
-    @property
-    def closed(self) -> str:
-        """The answer, closed where it was cut short."""
-
-    def choose(self, logits_V: Tensor, likeliest: int) -> int:
-        """Write the likeliest token that is allowed, and give it; an end token where the answer ends."""
-
-    def forced(self) -> tuple[int, ...]:
-        """Write what must follow, and give it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """A prompt, what its answer is held to, and the tokens of the text that answers copy from."""
-
-    ids: Sequence[int]
-    constraint: Held | None = None
-    text_ids: Sequence[int] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """One question's answer: `index` is its place in the input; `ids` lack the end token; `finished` is False where
-    `max_new_tokens` came first; `seconds` is its share of the steps that it took part in."""
-
-    index: int
-    ids: list[int]
-    finished: bool
-    seconds: float
 
 
 def answer(
@@ -128,7 +80,7 @@ def answer(
     if slots and obstacle_of(inner(model), most + virtual_tokens(model)) is None and _slots_serve(model):
         yield from _in_slots(model, questions, order, limits, frozenset(end_ids), batch_size, edit)
     else:
-        yield from _by_generate(model, questions, order, limits, list(end_ids), pad_id, batch_size, edit)
+        yield from by_generate(model, questions, order, limits, list(end_ids), pad_id, batch_size, edit)
 
 
 # ---------------------------------------------------------------------------------------------------- in slots
@@ -357,110 +309,3 @@ def _tried(bare: PreTrainedModel) -> bool:
     pairs = ((found[0], torch.stack([each[2] for each in expected])), (found[1], expected[0][3:]))
     allowed = ROUNDING.get(expected[0].dtype, 1e-3)
     return all(float((one - other).float().norm()) <= allowed * float(other.float().norm()) for one, other in pairs)
-
-
-# ------------------------------------------------------------------------------------------------ by `generate`
-
-
-class _Holding(LogitsProcessor):
-    """Leaves of each row's scores the token alone that its constraint would write."""
-
-    def __init__(self, constraints: Sequence[Held | None], end_id: int) -> None:
-        self._constraints, self._end_id = constraints, end_id
-
-    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
-        """[B, T] and [B, V] to [B, V]."""
-        for row, constraint in enumerate(self._constraints):
-            if constraint is None:
-                continue
-            ended = constraint.ended
-            token = self._end_id if ended else constraint.choose(scores[row], int(scores[row].argmax()))
-            scores[row] = -torch.inf
-            scores[row, token] = 0.0
-        return scores
-
-
-class _Edited(LogitsProcessor):
-    """Shows each row's scores to `edit`."""
-
-    def __init__(self, edit: Edit, indices: Sequence[int]) -> None:
-        self._edit, self._indices, self._written = edit, indices, 0
-
-    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
-        """[B, T] and [B, V] to [B, V]."""
-        for index, scores_V in zip(self._indices, scores, strict=True):
-            self._edit(index, self._written, scores_V)
-        self._written += 1
-        return scores
-
-
-def _by_generate(
-    model: PreTrainedModel,
-    questions: Sequence[Question],
-    order: Sequence[int],
-    limits: Sequence[int],
-    end_ids: list[int],
-    pad_id: int,
-    batch_size: int,
-    edit: Edit | None,
-) -> Iterator[Answer]:
-    """Rows of like length together, padded on the left, so that all go on at one place; behind virtual tokens,
-    which padding would part from their row, only rows of the same length."""
-    from transformers import GenerationConfig
-
-    greedy = GenerationConfig(
-        do_sample=False, num_beams=1, eos_token_id=end_ids, pad_token_id=pad_id, bos_token_id=None, use_cache=True
-    )
-    device = next(model.parameters()).device
-    for rows in _batches(questions, order, batch_size, even=virtual_tokens(model) > 0):
-        started = time.monotonic()
-        ids_BT, mask_BT = _left_padded([questions[index].ids for index in rows], pad_id)
-        greedy.max_new_tokens = min(limits[index] for index in rows)
-        held = [questions[index].constraint for index in rows]
-        processors = LogitsProcessorList()
-        if edit is not None:
-            processors.append(_Edited(edit, rows))
-        if any(held):
-            processors.append(_Holding(held, end_ids[0]))
-        with torch.inference_mode(), _only(model, greedy):
-            output = model.generate(
-                input_ids=ids_BT.to(device), attention_mask=mask_BT.to(device), logits_processor=processors
-            )
-        new_ids = output[:, ids_BT.shape[1] :].tolist()
-        seconds = (time.monotonic() - started) / len(rows)
-        for index, ids in zip(rows, new_ids, strict=True):
-            end = next((place for place, token in enumerate(ids) if token in end_ids), None)
-            yield Answer(index, ids[:end], end is not None, seconds)
-
-
-@contextmanager
-def _only(model: PreTrainedModel, config: GenerationConfig) -> Iterator[None]:
-    """Generation by `config` alone: what it leaves open, `generate` would fill from the model's own config, and a
-    repetition penalty there would change answers."""
-    # An adapter's model has none of its own: it shows its base's.
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    own, base.generation_config = base.generation_config, config
-    try:
-        yield
-    finally:
-        base.generation_config = own
-
-
-def _batches(
-    questions: Sequence[Question], order: Sequence[int], batch_size: int, *, even: bool
-) -> Iterator[list[int]]:
-    """Questions by their indices, in their order; `even`: of one length in each batch."""
-    for _, run in groupby(order, key=lambda index: len(questions[index].ids) if even else 0):
-        rows = list(run)
-        for start in range(0, len(rows), batch_size):
-            yield rows[start : start + batch_size]
-
-
-def _left_padded(prompts: Sequence[Sequence[int]], pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:
-    longest = max(len(prompt) for prompt in prompts)
-    ids_BT = torch.full((len(prompts), longest), pad_id, dtype=torch.int64)
-    mask_BT = torch.zeros((len(prompts), longest), dtype=torch.int64)
-    for row, prompt in enumerate(prompts):
-        ids_BT[row, longest - len(prompt) :] = torch.tensor(prompt, dtype=torch.int64)
-        mask_BT[row, longest - len(prompt) :] = 1
-    return ids_BT, mask_BT

@@ -161,7 +161,7 @@ class SchemaForm:
 
 
 class SchemaConstraint:
-    """One answer as it is written (a `yuantune.infer.engine.Held`)."""
+    """One answer as it is written (a `yuantune.infer.question.Held`)."""
 
     def __init__(self, form: SchemaForm, text: str | None) -> None:
         self.form = form

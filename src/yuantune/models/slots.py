@@ -10,7 +10,7 @@ told each token's predecessor, whose state is kept for each row.
 
 Shapes: N new tokens of a step, laid flat; R rows, A heads, K of them for keys and values, G = A/K, E width of a
 head, P tokens of the prefix, L most new tokens of a row, T most tokens of a row behind the prefix, D hidden size,
-M = D/2, V vocabulary.
+V vocabulary.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from yuantune.models.grouped import branches
 from yuantune.models.needed import only_these
 from yuantune.models.pages import Pages, Span
 from yuantune.models.probe import accepts, attending_by, configs_of, inner
+from yuantune.models.slots_filter import SlotFilter
 from yuantune.models.virtual import root_of
-from yuantune.models.yuan2.cache import YuanCacheLayer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -87,7 +87,7 @@ class Slots:
         self._prefix_values: list[Tensor] = []
         self._step: _Step | None = None
         layers = self.model.config.get_text_config().num_hidden_layers
-        self._filters = [_Filter() for _ in range(layers)] if accepts(self.model, "parents") else []
+        self._filters = [SlotFilter() for _ in range(layers)] if accepts(self.model, "parents") else []
         self._cache = Cache(layers=self._filters) if self._filters else None
         self._starts: list[int] = []
         self._configs = configs_of(self.model)
@@ -308,87 +308,6 @@ def _read(
         seen_LT = torch.ones(longest, total, dtype=torch.bool, device=query_RALE.device)
         options["attn_mask"] = seen_LT.tril(total - longest)
     return F.scaled_dot_product_attention(query_RALE, key_RKLE, value_RKLE, **options)
-
-
-class _Filter(YuanCacheLayer):
-    """Yuan2's filter between steps: the states of each row's last token, [1, R, D] and [1, R, M]. `begin` are those
-    of a row that holds the prefix only."""
-
-    _layer_type = None  # transformers would build one of these wherever it builds Yuan2's cache.
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.begin: tuple[Tensor, Tensor] | None = None
-        self._last: tuple[Tensor, Tensor] | None = None
-        self._new: tuple[Tensor, Tensor] | None = None
-        self._rows = 0
-
-    @property
-    def history(self) -> int:
-        """R: as many tokens can become a predecessor; before the first step of all, none can."""
-        return 0 if self._last is None else self._rows
-
-    def get_seq_length(self) -> int:
-        """R, as `history`."""
-        return self.history
-
-    def filter_states(self) -> tuple[Tensor, Tensor] | None:
-        """As the filter takes them."""
-        return (
-            None if self._last is None else (self._last[0][None, : self._rows], self._last[1][None, : self._rows])
-        )
-
-    def update_filter(self, inputs_BND: Tensor, middle_BNM: Tensor, reach: int | None) -> None:
-        """The states of a step's new tokens; which of them remain is known afterwards."""
-        self._new = (inputs_BND[0], middle_BNM[0])
-        if self._last is None:
-            self._last = (
-                inputs_BND.new_zeros(0, inputs_BND.shape[-1]),
-                middle_BNM.new_zeros(0, middle_BNM.shape[-1]),
-            )
-        self._make_room()
-
-    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """As they are: `Slots.attend` keeps them."""
-        return key_states, value_states
-
-    def add_marks(self, marks_B3N: Tensor, *, packed: bool) -> None:
-        """Nothing: predecessors are given."""
-
-    def known_marks(self, rows: int, device: torch.device) -> Tensor:
-        """None of the tokens has any."""
-        return torch.zeros(rows, 3, self.history, dtype=torch.long, device=device)
-
-    def add_row(self) -> None:
-        self._rows += 1
-        if self._last is not None:
-            self._make_room()
-            if self.begin is not None:
-                for held, begin in zip(self._last, self.begin, strict=True):
-                    held[self._rows - 1] = begin
-
-    def of_row(self, row: int) -> tuple[Tensor, Tensor]:
-        assert self._last is not None
-        return self._last[0][row].clone(), self._last[1][row].clone()
-
-    def keep(self, token_R: Tensor) -> None:
-        """These tokens of the last step are the rows' last ones now."""
-        assert self._last is not None and self._new is not None
-        for held, new in zip(self._last, self._new, strict=True):
-            held[: self._rows] = new[token_R]
-
-    def remove_row(self, row: int) -> None:
-        self._rows -= 1
-        if self._last is not None and row != self._rows:
-            for held in self._last:
-                held[row] = held[self._rows]
-
-    def _make_room(self) -> None:
-        assert self._last is not None
-        if len(self._last[0]) < self._rows:
-            self._last = tuple(  # type: ignore[assignment]
-                torch.cat((held, held.new_zeros(self._rows, held.shape[1]))) for held in self._last
-            )
 
 
 def slot_attention(

@@ -23,8 +23,8 @@ from yuantune.study.bench import in_process
 from yuantune.study.recipes import peak_bytes
 
 if TYPE_CHECKING:
-    from yuantune.infer.engine import Edit
     from yuantune.infer.extractor import Extractor
+    from yuantune.infer.question import Edit
 
 ENGINES = {
     "generate": "transformers' generate, rows sorted by length, the best of the batch sizes",
@@ -176,7 +176,8 @@ def measure(job: Job) -> dict[str, Any]:
 def _extractor(job: Job) -> tuple[Extractor, bool]:
     """What answers, and whether its weights are random."""
     from yuantune.data.template import load_template
-    from yuantune.infer.extractor import Extractor, load
+    from yuantune.infer.extractor import Extractor
+    from yuantune.infer.opening import load
     from yuantune.study.subjects import SHAPES, model_of, tokenizer_of
 
     if job.model not in SHAPES:

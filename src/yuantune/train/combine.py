@@ -19,7 +19,7 @@ from yuantune.data.strict_json import parse_json
 from yuantune.data.writing import obstacle, write_text
 from yuantune.errors import ConfigError, Problem, RunError, WorkFailed
 from yuantune.infer.adapters import differences
-from yuantune.infer.extractor import check_weights, open_run
+from yuantune.infer.opening import check_weights, open_run
 from yuantune.methods import METHODS
 from yuantune.methods.card import CARD_FILE, Card, read_card
 from yuantune.train import checkpoint as checkpoints

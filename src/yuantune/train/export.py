@@ -25,7 +25,8 @@ from yuantune.data.bound import BoundTemplate
 from yuantune.data.record import Record
 from yuantune.data.writing import obstacle, write_text
 from yuantune.errors import ConfigError, RunError, WorkFailed
-from yuantune.infer.extractor import Extractor, load
+from yuantune.infer.extractor import Extractor
+from yuantune.infer.opening import load
 from yuantune.methods import METHODS
 from yuantune.methods.card import Card, read_card
 from yuantune.models.int8 import Int8Linear

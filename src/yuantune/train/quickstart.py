@@ -14,7 +14,8 @@ from yuantune.config import Config
 from yuantune.data.record import Prediction, row_of
 from yuantune.data.writing import write_rows
 from yuantune.errors import Interrupted
-from yuantune.infer.extractor import Extractor, load
+from yuantune.infer.extractor import Extractor
+from yuantune.infer.opening import load
 from yuantune.train.evaluate import EVAL_FOLDER, evaluate
 from yuantune.train.prepare import Prepared
 from yuantune.train.run import RunResult, run_prepared
